@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Literal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towline.config.loader import Flag, dump, load
+from towline.config.reference import markdown
+from towline.config.schema import settings
+from towline.config.yamlfile import parse
+from towline.errors import InvalidInput
+
+
+class Server(msgspec.Struct, frozen=True):
+    port: Annotated[int, msgspec.Meta(description="Port.", ge=0, le=65535)] = 1
+    entry: Annotated[str, msgspec.Meta(description="Script.")] = ""
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    port: Annotated[int, msgspec.Meta(description="Port.", ge=0, le=65535)] = 6790
+    mode: Annotated[Literal["a", "b"], msgspec.Meta(description="Mode.")] = "a"
+    servers: Annotated[tuple[Server, ...], msgspec.Meta(description="Listeners.")] = ()
+    password: Annotated[str, msgspec.Meta(description="Secret.", extra={"secret": True, "live": True})] = ""
+    level: Annotated[float | None, msgspec.Meta(description="Level.")] = None
+
+
+class Tree(msgspec.Struct, frozen=True):
+    data: Annotated[str, msgspec.Meta(description="Directory.")] = "./d"
+    gateway: Gateway = Gateway()
+
+
+def test_layers_override_in_order() -> None:
+    loaded = load(
+        Tree,
+        file=("t.yaml", "data: /x\ngateway:\n  port: 1\n  mode: b\n"),
+        environ={"TOWLINE_GATEWAY__PORT": "2", "TOWLINE_GATEWAY__PASSWORD": "123", "HOME": "/"},
+        flags=[Flag("--port", "gateway.port", 3)],
+    )
+    assert loaded.settings == Tree(data="/x", gateway=Gateway(port=3, mode="b", password="123"))
+    assert loaded.sources["gateway.port"] == "--port"
+    assert loaded.sources["gateway.mode"] == "t.yaml:4:3"
+    assert loaded.sources["gateway.password"] == "TOWLINE_GATEWAY__PASSWORD"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("gateway:\n  prt: 1\n", "config.unknown_key", ["t.yaml:2:3", "gateway.prt", "did you mean port?"]),
+        ("gateway:\n  port: many\n", "config.invalid", ["t.yaml:2:3", "gateway.port", "Expected `int`"]),
+        ("gateway:\n  port: 70000\n", "config.invalid", ["t.yaml:2:3", "gateway.port", "<= 65535"]),
+        ("gateway:\n  mode: c\n", "config.invalid", ["t.yaml:2:3", "gateway.mode"]),
+        (
+            "gateway:\n  servers:\n    - port: x\n",
+            "config.invalid",
+            ["t.yaml:3:7", "gateway.servers[0].port"],
+        ),
+        (
+            "gateway:\n  servers:\n    - prot: 3\n",
+            "config.unknown_key",
+            ["t.yaml:3:7", "gateway.servers[0].prot"],
+        ),
+        ("gateway: 3\n", "config.invalid", ["t.yaml:1:1", "gateway"]),
+        ("gateway: {a: [\n", "config.syntax", ["t.yaml:2:1"]),
+        ("data: a\ndata: b\n", "config.duplicate_key", ["t.yaml:2:1", "'data'"]),
+        ("- 1\n", "config.invalid", ["t.yaml:1:1"]),
+        ("a: &a [*a]\n", "config.too_deep", ["t.yaml:1:"]),
+        ("\x00", "config.syntax", ["t.yaml"]),
+    ],
+)
+def test_errors_name_key_line_and_column(text: str, code: str, words: list[str]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load(Tree, file=("t.yaml", text))
+    assert caught.value.code == code
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_variable_errors_name_the_variable() -> None:
+    with pytest.raises(InvalidInput, match=r"TOWLINE_GATEWAY__PORT: gateway\.port: Expected `int`"):
+        load(Tree, environ={"TOWLINE_GATEWAY__PORT": "x"})
+    with pytest.raises(InvalidInput, match=r"TOWLINE_GATEWAY__PRT: there is no setting gateway\.prt"):
+        load(Tree, environ={"TOWLINE_GATEWAY__PRT": "1"})
+    with pytest.raises(InvalidInput, match=r"TOWLINE_GATEWAY__PORT"):
+        load(Tree, environ={"TOWLINE_GATEWAY__PORT": "[1"})
+
+
+def test_flag_errors_name_the_flag() -> None:
+    with pytest.raises(InvalidInput, match=r"--port: gateway\.port"):
+        load(Tree, flags=[Flag("--port", "gateway.port", -1)])
+
+
+def test_only_true_and_false_are_booleans() -> None:
+    assert parse("{on: yes, off: no, a: true, b: False}", "x").value == {
+        "on": "yes",
+        "off": "no",
+        "a": True,
+        "b": False,
+    }
+
+
+def test_dump_says_where_a_value_came_from_and_hides_secrets() -> None:
+    text = dump(load(Tree, file=("t.yaml", "gateway: {port: 5, password: hush}")))
+    assert "  port: 5  # t.yaml:1:11" in text
+    assert "hush" not in text
+    assert parse(text, "again").value["gateway"]["mode"] == "a"
+
+
+def test_reference_lists_every_setting() -> None:
+    page = markdown(Tree)
+    for setting in settings(Tree):
+        assert f"`{setting.key}`" in page
+    assert "gateway.servers[].port" in page
+    assert "at once" in page
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    with contextlib.suppress(InvalidInput):
+        load(Tree, file=("t.yaml", text))
