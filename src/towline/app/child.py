@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The child's side of the supervisor: settings from standard input, reports on a descriptor, ending with the parent."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from towline.errors import StartError, TowlineError
+
+T = TypeVar("T")
+
+START_FAILED = 2
+_PR_SET_PDEATHSIG = 1
+
+Main = Callable[[asyncio.Event, Callable[[list[str]], None]], Awaitable[None]]
+"""``main(stop, ready)``: run until ``stop`` is set; call ``ready(lines for the terminal)`` once everything answers."""
+
+
+def argument(name: str) -> str | None:
+    """The value after ``name`` on the command line."""
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else None
+
+
+def read_settings(kind: type[T]) -> T:
+    """The settings as the supervisor gives them: one JSON line on standard input."""
+    return msgspec.json.decode(sys.stdin.buffer.readline(), type=kind)
+
+
+def run(main: Main, *, supervised: bool) -> int:
+    """Run a role until SIGTERM, SIGINT, or (supervised) the end of the parent. Returns the exit status."""
+    if supervised:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor tells us
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    try:
+        _run(_until_stopped(main, supervised))
+    except StartError as error:
+        print(f"towline: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the one line for the person at the terminal
+        return START_FAILED
+    except TowlineError as error:
+        logging.getLogger("towline").error("%s", error)
+        return 1
+    return 0
+
+
+def _run(coroutine: Awaitable[None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_wrap(coroutine))
+    else:
+        uvloop.run(_wrap(coroutine))
+
+
+async def _wrap(coroutine: Awaitable[None]) -> None:
+    await coroutine
+
+
+async def _until_stopped(main: Main, supervised: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if supervised:
+        await _watch_parent(stop)
+    else:
+        loop.add_signal_handler(signal.SIGINT, stop.set)
+    await main(stop, _reporter())
+
+
+async def _watch_parent(stop: asyncio.Event) -> None:
+    """Standard input stays open as long as the supervisor lives."""
+
+    class Watch(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            stop.set()
+
+        def eof_received(self) -> None:
+            stop.set()
+
+    await asyncio.get_running_loop().connect_read_pipe(Watch, sys.stdin)
+
+
+def _reporter() -> Callable[[list[str]], None]:
+    descriptor = argument("--status-fd")
+
+    def ready(lines: list[str]) -> None:
+        if descriptor is None:
+            for line in lines:
+                print(line, flush=True)  # noqa: T201 - for the terminal
+        else:
+            os.write(int(descriptor), json.dumps({"ready": True, "lines": lines}).encode() + b"\n")
+
+    return ready
