@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replies and events of the connmix API (spec connmix §2–3): compact JSON, keys in the documented order E, r, i."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+
+from towline.protocols.connmix.codes import ApiError
+from towline.protocols.connmix.requests import Kind
+
+_encode = msgspec.json.encode
+
+HTTP_DONE = b'{"E":null,"r":{"s":true}}'
+
+
+def http_counts(sent: int, failed: int) -> bytes:
+    """The body that answers ``POST /v1/mesh/publish``."""
+    return b'{"E":null,"r":{"s":%d,"f":%d}}' % (sent, failed)
+
+
+def http_error(error: ApiError) -> bytes:
+    """The body that answers a request by HTTP that failed; there is no ``r``."""
+    return b'{"E":{"c":%d,"m":%b}}' % (error.code, _encode(error.message))
+
+
+def done(number: bytes) -> bytes:
+    """``{"E":null,"r":{"s":true},"i":…}``; ``number`` is the JSON text of the request's id."""
+    return b'{"E":null,"r":{"s":true},"i":%b}' % number
+
+
+def counts(sent: int, failed: int, number: bytes) -> bytes:
+    """The answer to ``mesh.publish`` by WebSocket."""
+    return b'{"E":null,"r":{"s":%d,"f":%d},"i":%b}' % (sent, failed, number)
+
+
+def error(problem: ApiError, number: bytes = b"null") -> bytes:
+    """``{"E":{"c":…,"m":…},"i":…}``."""
+    return b'{"E":{"c":%d,"m":%b},"i":%b}' % (problem.code, _encode(problem.message), number)
+
+
+def pop_event(node: int, client_id: str, topic: str, data: bytes) -> bytes:
+    """One message for a consumer. ``data`` is JSON text as :func:`event_data` gives it; ``"id":null``, no ``i``."""
+    return b'{"e":"queue.pop","p":{"n":%d,"c":%b,"t":%b,"d":%b},"id":null}' % (
+        node,
+        _encode(client_id),
+        _encode(topic),
+        data,
+    )
+
+
+def event_data(value: Any) -> bytes:
+    """What a script pushed, as the JSON text of ``d``.
+
+    A string that holds a JSON object or array is embedded as it is; any other string is a JSON string; bytes are taken
+    as UTF-8 with U+FFFD for what is not (spec connmix §3). TypeError for what JSON cannot say.
+    """
+    if isinstance(value, (bytes, bytearray)):
+        value = bytes(value).decode("utf-8", "replace")
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace").decode()
+        if value.lstrip(" \t\r\n")[:1] in ("{", "["):
+            try:
+                msgspec.json.decode(value)
+            except (msgspec.DecodeError, RecursionError):
+                pass
+            else:
+                return bytes(value, "utf-8")
+    elif value is None:
+        raise TypeError("nothing to push: the data is null")
+    text: bytes = _encode(value)
+    return text
+
+
+def frame_data(kind: Kind, payload: bytes) -> dict[str, Any]:
+    """The documented event data of one client frame: ``{"frame": {"type", "data", "finish"}}``, binary as base64."""
+    text = payload.decode("utf-8", "replace") if kind == "text" else base64.b64encode(payload).decode("ascii")
+    return {"frame": {"type": kind, "data": text, "finish": True}}
