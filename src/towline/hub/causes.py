@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why presence changed: stable words for programs, a sentence for people."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CONNECTED: Final = "connected"
+SEEN: Final = "seen_after_restart"
+CLOSED_BY_AGENT: Final = "closed_by_agent"
+SILENT: Final = "silent"
+NODE_DIED: Final = "node_died"
+NODE_DRAINING: Final = "node_draining"
+REPLACED: Final = "replaced"
+REFUSED: Final = "refused"
+NOT_SEEN: Final = "hub_restarted_not_seen"
+HUB_RESTARTED: Final = "hub_restarted"
+DELETED: Final = "device_deleted"
+LOST: Final = "lost"
+
+TEXT: Final[dict[str, str]] = {
+    "": "never connected",
+    CONNECTED: "connected",
+    SEEN: "still connected after the hub restarted",
+    CLOSED_BY_AGENT: "the agent closed the link",
+    SILENT: "the link was silent",
+    NODE_DIED: "the gateway node died",
+    NODE_DRAINING: "the gateway node is shutting down",
+    REPLACED: "a newer connection of this device replaced it",
+    REFUSED: "the link was refused",
+    NOT_SEEN: "the hub restarted and has not seen the device since",
+    HUB_RESTARTED: "the hub restarted and is verifying who is connected",
+    DELETED: "the device was deleted",
+    LOST: "the connection was lost",
+    "protocol_error": "the agent broke the link protocol",
+    "slow": "the agent read too slowly",
+    "rate": "the agent sent more than the gateway allows",
+    "upgrading": "the agent restarts for an upgrade",
+}
+"""Cause → text. A cause that a newer node invents is shown as it is."""
+
+
+def text(cause: str) -> str:
+    """The sentence for ``cause``."""
+    return TEXT.get(cause, cause.replace("_", " "))
