@@ -196,7 +196,7 @@ class CommandStepView(msgspec.Struct, frozen=True, kw_only=True):
 class CommandView(msgspec.Struct, frozen=True, kw_only=True):
     """A command in the ledger. ``params`` keeps the declaration's order; ``result`` is JSON text or None.
 
-    ``late_result``: an answer came after the command had timed out (spec octo §3.3); it is in ``result`` all the same.
+    ``late_result``: JSON text of what came after the command had timed out (spec octo §3.3), or None.
     """
 
     id: str
@@ -212,7 +212,7 @@ class CommandView(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     steps: list[CommandStepView]
     result: str | None = None
-    late_result: bool = False
+    late_result: str | None = None
 
 
 class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
