@@ -59,6 +59,7 @@ __all__ = [
     "CommandState",
     "Confirmation",
     "Connected",
+    "Counters",
     "Created",
     "DeclarationRow",
     "Device",
