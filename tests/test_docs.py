@@ -88,7 +88,9 @@ def test_every_page_is_reached_from_the_index() -> None:
 
 
 def test_no_registry_host_and_no_path_of_a_machine_is_committed() -> None:
-    hosts = "|".join(["pypi" + r"\.org", "files" + r"\.pythonhosted", "registry" + r"\.npmjs", "deb" + r"\.debian\.org"])
+    hosts = "|".join(
+        ["pypi" + r"\.org", "files" + r"\.pythonhosted", "registry" + r"\.npmjs", "deb" + r"\.debian\.org"]
+    )
     places = "|".join(["/wo" + "rk/", "/ro" + "ot/", r"/op" + r"t/wheels"])
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:

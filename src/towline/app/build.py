@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real objects of a role, made from settings. Each is closed by the stack it was entered on, last made first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+from towline.app.plan import enrol_file, prepare_data, secret_key, write_private
+from towline.app.settings import Settings
+from towline.bus.base import Bus
+from towline.clock import Clock
+from towline.errors import Conflict, StartError, TowlineError
+from towline.gateway.node import Node
+from towline.hub.actor import Actor
+from towline.hub.hub import Bootstrapped, Hub
+
+LOCK_SECONDS = 5.0
+"""How long a server waits for its predecessor, killed a moment ago, to let the database go."""
+
+CLI_TOKEN_NAME = "command line on this machine"  # noqa: S105 - a label
+CLI_TOKEN_DAYS = 30
+
+logger = logging.getLogger("towline.app")
+
+
+class Doors(NamedTuple):
+    """What operators reach, and what to tell the person at the terminal."""
+
+    url: str
+    lines: list[str]
+
+
+async def make_bus(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Bus:
+    """The memory bus, or NATS when ``bus.url`` is set."""
+    bus: Bus
+    if settings.bus.url:
+        from towline.bus.nats import NatsBus
+
+        bus = NatsBus(settings.bus.url, clock, realm=settings.bus.realm, allow_plain=settings.bus.allow_plain)
+    else:
+        from towline.bus.memory import MemoryBus
+
+        bus = MemoryBus(clock)
+    await bus.start()
+    stack.push_async_callback(bus.close)
+    return bus
+
+
+async def make_node(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock, bus: Bus) -> Node:
+    """A gateway node."""
+    node = Node(bus, clock, settings.gateway)
+    await node.start()
+    stack.push_async_callback(node.close)
+    return node
+
+
+async def make_hub(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock, bus: Bus, data: Path) -> Hub:
+    """A hub with its store."""
+    from towline.store import open_store
+
+    deadline = clock.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            store = await open_store(data / "towline.db", clock)
+            break
+        except StartError as error:
+            if error.code != "store.locked" or clock.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+    stack.push_async_callback(store.close)
+    hub = Hub(store, bus, clock, settings.hub, secret=secret_key(data))
+    await hub.start()
+    stack.push_async_callback(hub.close)
+    return hub
+
+
+async def make_doors(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock, bus: Bus, hub: Hub) -> str:
+    """REST, socket.io and the page on one port; returns the address to open."""
+    from towline.api.app import create_app
+    from towline.api.server import DoorServer
+    from towline.portal.app import create_portal
+
+    app = create_app(hub, bus, settings.portal, clock=clock, portal=create_portal(settings.portal.prefix()))
+    server = DoorServer(app.asgi, settings.portal, app.counters)
+    await app.start()
+    stack.push_async_callback(app.close)
+    await server.start()
+    stack.push_async_callback(server.close)
+    return settings.portal.public_url or server.url
+
+
+async def first_start(hub: Hub, data: Path) -> Bootstrapped:
+    """Make workgroup and admin once, and what this machine's own programs use: token, enrolment, example credential."""
+    made = await hub.bootstrap()
+    system = Actor.system(made.workgroup)
+    await _leave_cli_token(hub, system, data)
+    await _leave_credential(hub, system, data / "credentials" / "hello.json")
+    return made
+
+
+async def leave_enrolment(made: Bootstrapped, data: Path) -> None:
+    """A fresh line for the local agent, unless it is enrolled already."""
+    if not (data / "agent" / "identity.json").exists():
+        write_private(enrol_file(data), (await made.enrolment_line(None)).encode() + b"\n")
+
+
+async def _leave_cli_token(hub: Hub, system: Actor, data: Path) -> None:
+    """A token for the command line of this machine, readable by the owner of the data directory only."""
+    for old in await hub.users.tokens.list(system):
+        if old.name == CLI_TOKEN_NAME:
+            await hub.users.tokens.revoke(system, old.jti)
+    token = await hub.users.tokens.create(system, CLI_TOKEN_NAME, ["owner"], CLI_TOKEN_DAYS)
+    write_private(data / "cli-token", token.token.encode() + b"\n")
+
+
+async def _leave_credential(hub: Hub, system: Actor, path: Path) -> None:
+    """The credential of the example plugin, in the form that plugins read (spec octo §7)."""
+    import msgspec
+
+    if path.exists():  # noqa: ASYNC240 - at start, before anyone waits
+        return
+    try:
+        made = await hub.plugins.create_credential(system, "hello")
+    except Conflict as error:
+        logger.warning("%s", error)
+        return
+    content = {
+        "app_guid": made.app_guid,
+        "access_key": made.access_key,
+        "platform": made.platform,
+        "architecture": made.architecture,
+    }
+    write_private(path, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+
+
+def welcome(url: str, made: Bootstrapped, data: Path) -> list[str]:
+    """What the person at the terminal should know; the password only the first time."""
+    lines = ["", f"  Towline  {url}", ""]
+    if made.password:
+        lines += [f"  Sign in as {made.admin} with the password  {made.password}", "  It is shown only now.", ""]
+    return [*lines, f"  data   {data}", ""]
+
+
+__all__ = [
+    "Doors",
+    "TowlineError",
+    "first_start",
+    "leave_enrolment",
+    "make_bus",
+    "make_doors",
+    "make_hub",
+    "make_node",
+    "prepare_data",
+    "welcome",
+]

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process of ``towline gateway``: one node. Without NATS it is a mesh of one, for back ends and their clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+
+from towline import log
+from towline.app import build, child
+from towline.app.settings import Settings
+from towline.clock import SystemClock
+
+
+async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
+    """Run until ``stop``; then clients are told to come back elsewhere."""
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await build.make_bus(stack, settings, clock)
+        await build.make_node(stack, settings, clock, bus)
+        ready(
+            [
+                f"gateway node ready: clients on {settings.gateway.clients_listen}, back ends on {settings.gateway.api_listen}"
+            ]
+        )
+        await stop.wait()
+
+
+def main() -> int:
+    settings = child.read_settings(Settings)
+    log.setup(settings.log.level, settings.log.format)
+
+    async def run(stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
+        await serve(settings, stop, ready)
+
+    return child.run(run, supervised="--unsupervised" not in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process of ``towline hub``: a hub and its doors, joined to gateway nodes by NATS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from towline import log
+from towline.app import build, child
+from towline.app.plan import prepare_data
+from towline.app.settings import Settings
+from towline.clock import SystemClock
+from towline.errors import StartError
+
+
+async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
+    """Run until ``stop``. StartError ``bus.needed`` without a NATS address."""
+    need_bus(settings)
+    clock = SystemClock()
+    data = prepare_data(Path(settings.data))
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await build.make_bus(stack, settings, clock)
+        hub = await build.make_hub(stack, settings, clock, bus, data)
+        made = await build.first_start(hub, data)
+        url = await build.make_doors(stack, settings, clock, bus, hub)
+        ready(build.welcome(url, made, data))
+        await stop.wait()
+
+
+def need_bus(settings: Settings) -> None:
+    """Roles that run apart find each other over NATS only."""
+    if not settings.bus.url:
+        raise StartError(
+            "bus.needed", "roles that run apart are joined by NATS", where="bus.url", hint="give --bus nats://host:4222"
+        )
+
+
+def main() -> int:
+    settings = child.read_settings(Settings)
+    log.setup(settings.log.level, settings.log.format)
+
+    async def run(stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
+        await serve(settings, stop, ready)
+
+    return child.run(run, supervised="--unsupervised" not in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

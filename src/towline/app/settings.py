@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole tree of settings, and how it is loaded: the roles' own Structs joined under their sections."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from towline.agent.settings import AgentSettings
+from towline.api.settings import DoorSettings
+from towline.bus.settings import BusSettings
+from towline.config.loader import Flag, Loaded, load
+from towline.errors import InvalidInput
+from towline.gateway.settings import GatewaySettings, join_address, split_address
+from towline.hub.settings import HubSettings
+
+DEFAULT_FILE = "towline.yaml"
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the section ``log``."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least important level that is written")
+    ] = "info"
+    format: Annotated[Literal["text", "json"], Meta(description="One line of text, or one JSON object a line")] = "text"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set."""
+
+    data: Annotated[str, Meta(description="Data directory: database, keys, the local agent's spool", min_length=1)] = (
+        "./towline-data"
+    )
+    log: LogSettings = LogSettings()
+    bus: BusSettings = BusSettings()
+    portal: DoorSettings = DoorSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    hub: HubSettings = HubSettings()
+    agent: AgentSettings = AgentSettings()
+
+
+class Flags(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line can say; None: not said."""
+
+    data: Path | None = None
+    agent_data: Path | None = None
+    bus: str | None = None
+    portal_port: int | None = None
+    api_port: int | None = None
+    clients_port: int | None = None
+    plugin_port: int | None = None
+    listen: str | None = None
+    behind_proxy: bool | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The flags that were said."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+
+
+_PLAIN = {
+    "data": ("--data", ("data",)),
+    "agent_data": ("--data", ("agent.data",)),
+    "bus": ("--bus", ("bus.url",)),
+    "portal_port": ("--portal-port", ("portal.port",)),
+    "plugin_port": ("--plugin-port", ("agent.plugin_port",)),
+    "behind_proxy": ("--behind-proxy", ("portal.behind_proxy", "gateway.behind_proxy")),
+}
+
+
+def load_settings(
+    file: Path | None = None, *, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Loaded[Settings]:
+    """Defaults < file < environment < flags. ``file`` None: towline.yaml in the working directory, when it is there.
+
+    :raises InvalidInput: ``config.*``, naming key and place
+    """
+    environ = os.environ if environ is None else environ
+    text: tuple[str, str] | None = None
+    if file is not None or Path(DEFAULT_FILE).is_file():
+        path = file or Path(DEFAULT_FILE)
+        try:
+            text = (str(path), path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise InvalidInput(
+                "config.unreadable", f"cannot read the settings file: {reason}", where=str(path)
+            ) from None
+    said = dict(flags or {})
+    plain = [
+        Flag(name, key, str(said[word]) if isinstance(said[word], Path) else said[word])
+        for word, (name, keys) in _PLAIN.items()
+        if word in said
+        for key in keys
+    ]
+    if "listen" in said:
+        plain.append(Flag("--listen", "portal.listen", said["listen"]))
+    loaded = load(Settings, file=text, environ=environ, flags=plain)
+    addresses = _addresses(loaded.settings.gateway, said)
+    return load(Settings, file=text, environ=environ, flags=plain + addresses) if addresses else loaded
+
+
+def _addresses(gateway: GatewaySettings, said: dict[str, Any]) -> list[Flag]:
+    """``--listen`` and the port flags change one half of an address that the layers below gave."""
+    flags = []
+    for word, key, value in (
+        ("api_port", "api_listen", gateway.api_listen),
+        ("clients_port", "clients_listen", gateway.clients_listen),
+    ):
+        if word in said or "listen" in said:
+            try:
+                host, port = split_address(value)
+            except ValueError as error:
+                raise InvalidInput("config.invalid", str(error), where=f"gateway.{key}") from None
+            host, port = said.get("listen", host), said.get(word, port)
+            name = f"--{word.replace('_', '-')}" if word in said else "--listen"
+            if not 0 <= port <= 65535:
+                raise InvalidInput("config.invalid", f"{port} is not a port; 0 to 65535", where=name)
+            flags.append(Flag(name, f"gateway.{key}", join_address(host, port)))
+    return flags

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``towline`` command: every group joined, and errors as one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from towline import __version__
+from towline.cli import command, config, device, login, plugin, push, roles, token, user
+from towline.cli.up import up
+from towline.errors import InvalidInput, StartError, TowlineError
+
+app = typer.Typer(
+    help="Towline: a self-hosted platform for machines at the far end of a network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"towline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command(name="up")(up)
+app.command(name="gateway")(roles.gateway)
+app.command(name="hub")(roles.hub)
+app.add_typer(roles.agent_app, name="agent")
+app.add_typer(device.app, name="device")
+app.add_typer(command.app, name="command")
+app.add_typer(plugin.app, name="plugin")
+app.add_typer(push.app, name="push")
+app.add_typer(user.app, name="user")
+app.add_typer(token.app, name="token")
+app.add_typer(login.app, name="login")
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """The console script. Exit status 0: done; 1: refused or failed; 2: wrong usage, or it cannot start."""
+    try:
+        app()
+    except TowlineError as error:
+        typer.echo(f"towline: {error}", err=True)
+        sys.exit(2 if isinstance(error, InvalidInput | StartError) else 1)
+
+
+if __name__ == "__main__":
+    main()
