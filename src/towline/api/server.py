@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serving the doors: uvicorn inside our own event loop, without its signals, its access log and its patience.
+
+uvicorn alone lets a client take for ever over a request's head and lets a head grow without end; the protocol class
+here limits both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from towline.api.asgi import ASGI
+from towline.api.settings import DoorSettings
+from towline.errors import StartError
+
+MAX_HEAD_BYTES = 32 * 1024
+"""Request line and headers together."""
+
+MAX_FRAME_BYTES = 1024 * 1024
+"""Largest WebSocket message a client may send."""
+
+_BACKLOG = 512
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to the process, not to one of its servers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _protocol(head_timeout_s: float, counters: Counter[str]) -> type[HttpToolsProtocol]:
+    class Patient(HttpToolsProtocol):
+        """Closes a connection whose request head is too long or too slow."""
+
+        _head_timer: asyncio.TimerHandle | None = None
+        _head_bytes = 0
+        _in_head = True
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._head_timer = self.loop.call_later(head_timeout_s, self._head_too_slow)
+
+        def data_received(self, data: bytes) -> None:
+            if self._in_head:
+                self._head_bytes += len(data)
+            if self.transport.is_closing():
+                return
+            super().data_received(data)
+            if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                counters["head_too_large"] += 1
+                self._refuse(b"431 Request Header Fields Too Large")
+
+        def on_message_begin(self) -> None:
+            self._in_head = True
+            self._head_bytes = 0
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(head_timeout_s, self._head_too_slow)
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._in_head = False
+            self._cancel_head_timer()
+            super().on_headers_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._cancel_head_timer()
+            super().connection_lost(exc)
+
+        def handle_websocket_upgrade(self) -> None:
+            self._cancel_head_timer()
+            super().handle_websocket_upgrade()
+
+        def _cancel_head_timer(self) -> None:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+
+        def _head_too_slow(self) -> None:
+            self._head_timer = None
+            counters["head_too_slow"] += 1
+            self._refuse(b"408 Request Timeout")
+
+        def _refuse(self, status: bytes) -> None:
+            self._cancel_head_timer()
+            if not self.transport.is_closing():
+                self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                self.transport.close()
+
+    return Patient
+
+
+class DoorServer:
+    """Listens and serves ``asgi`` until closed."""
+
+    def __init__(self, asgi: ASGI, settings: DoorSettings, counters: Counter[str] | None = None) -> None:
+        self._asgi = asgi
+        self._settings = settings
+        self._counters: Counter[str] = Counter() if counters is None else counters
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._sockets: list[socket.socket] = []
+
+    @property
+    def port(self) -> int:
+        """The port that was bound."""
+        port: int = self._sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """How to reach it from this machine."""
+        host = self._settings.listen
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+        return f"{'https' if self._settings.certificate else 'http'}://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Bind and serve. StartError names the setting or the port that is in the way."""
+        settings = self._settings
+        settings.check()
+        options: dict[str, Any] = {}
+        if settings.certificate:
+            _check_certificate(settings)
+            options = {"ssl_certfile": settings.certificate, "ssl_keyfile": settings.key}
+        self._sockets = [bind(settings.listen, settings.port, "portal.port")]
+        config = uvicorn.Config(
+            self._asgi,
+            http=_protocol(settings.request_timeout_s, self._counters),
+            ws="websockets-sansio",
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,  # socket.io has its own heartbeat
+            lifespan="off",
+            log_config=None,
+            log_level="warning",  # its INFO lines carry query strings, and those carry tokens
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=2,
+            limit_concurrency=settings.max_connections,
+            **options,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=self._sockets), name="door server")
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise StartError("portal.start", "the portal's server ended at once")
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        """Stop listening, let running requests end for 2 s, close everything."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await asyncio.wait([self._task])
+            self._server = None
+        for sock in self._sockets:
+            sock.close()
+
+
+def bind(host: str, port: int, where: str) -> socket.socket:
+    """A bound TCP socket, or StartError in one line."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                "port.taken",
+                f"port {port} on {host} is in use",
+                where=where,
+                hint="choose another, or stop what has it",
+            ) from None
+        raise StartError("port.bind", f"cannot listen on {host} port {port}: {error.strerror}", where=where) from None
+    return sock
+
+
+def _check_certificate(settings: DoorSettings) -> None:
+    assert settings.certificate is not None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(
+            "portal.certificate", f"cannot use the certificate: {error}", where="portal.certificate"
+        ) from None
