@@ -139,6 +139,11 @@ class Endpoint(Protocol):
 class Bus(Protocol):
     """A way to reach others: in this process, or through a NATS server."""
 
+    @property
+    def connected(self) -> bool:
+        """False while the bus is cut: nothing that is sent now arrives."""
+        ...
+
     async def start(self) -> None:
         """Connect and check limits. StartError names what is wrong."""
         ...

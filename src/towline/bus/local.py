@@ -33,6 +33,7 @@ COUNTERS = (
     "events_received",
     "dropped_full",
     "dropped_unreachable",
+    "dropped_cut",
     "dropped_incoming",
     "timeouts",
     "late_replies",

@@ -41,6 +41,10 @@ class MemoryBus:
         self.endpoints: dict[str, MemoryEndpoint] = {}
         self.numbers: dict[int, Number] = {}
 
+    @property
+    def connected(self) -> bool:
+        return True
+
     async def start(self) -> None:
         """Nothing to reach."""
 

@@ -50,7 +50,11 @@ def pick(known: Mapping[int, Number], now_us: int, rest_us: int, avoid: Collecti
         held = known.get(number)
         if number not in avoid and (held is None or held.free(now_us, rest_us)):
             return number
-    raise Unavailable(
+    raise none_free()
+
+
+def none_free() -> Unavailable:
+    return Unavailable(
         "bus.no_number",
         f"all {NUMBERS} node numbers are in use or rest",
         hint="a number is free again a minute after its node stopped",
