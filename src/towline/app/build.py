@@ -7,16 +7,19 @@ import asyncio
 import contextlib
 import logging
 from pathlib import Path
-from typing import NamedTuple
 
-from towline.app.plan import enrol_file, prepare_data, secret_key, write_private
+import msgspec
+
+from towline.app.plan import enrol_file, secret_key, write_private
 from towline.app.settings import Settings
 from towline.bus.base import Bus
 from towline.clock import Clock
-from towline.errors import Conflict, StartError, TowlineError
+from towline.errors import Conflict, StartError
 from towline.gateway.node import Node
+from towline.gateway.settings import join_address, split_address
 from towline.hub.actor import Actor
 from towline.hub.hub import Bootstrapped, Hub
+from towline.hub.settings import HubSettings
 
 LOCK_SECONDS = 5.0
 """How long a server waits for its predecessor, killed a moment ago, to let the database go."""
@@ -25,13 +28,6 @@ CLI_TOKEN_NAME = "command line on this machine"  # noqa: S105 - a label
 CLI_TOKEN_DAYS = 30
 
 logger = logging.getLogger("towline.app")
-
-
-class Doors(NamedTuple):
-    """What operators reach, and what to tell the person at the terminal."""
-
-    url: str
-    lines: list[str]
 
 
 async def make_bus(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Bus:
@@ -72,10 +68,19 @@ async def make_hub(stack: contextlib.AsyncExitStack, settings: Settings, clock: 
                 raise
             await asyncio.sleep(0.1)
     stack.push_async_callback(store.close)
-    hub = Hub(store, bus, clock, settings.hub, secret=secret_key(data))
+    hub = Hub(store, bus, clock, hub_settings(settings), secret=secret_key(data))
     await hub.start()
     stack.push_async_callback(hub.close)
     return hub
+
+
+def hub_settings(settings: Settings) -> HubSettings:
+    """The hub's own, with the link's address taken from the clients' port unless it was set."""
+    if settings.hub.link_url != HubSettings().link_url:
+        return settings.hub
+    host, port = split_address(settings.gateway.link_listen or settings.gateway.clients_listen)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what this machine's agent dials
+    return msgspec.structs.replace(settings.hub, link_url=f"ws://{join_address(host, port)}/link/v1")
 
 
 async def make_doors(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock, bus: Bus, hub: Hub) -> str:
@@ -119,8 +124,6 @@ async def _leave_cli_token(hub: Hub, system: Actor, data: Path) -> None:
 
 async def _leave_credential(hub: Hub, system: Actor, path: Path) -> None:
     """The credential of the example plugin, in the form that plugins read (spec octo §7)."""
-    import msgspec
-
     if path.exists():  # noqa: ASYNC240 - at start, before anyone waits
         return
     try:
@@ -143,17 +146,3 @@ def welcome(url: str, made: Bootstrapped, data: Path) -> list[str]:
     if made.password:
         lines += [f"  Sign in as {made.admin} with the password  {made.password}", "  It is shown only now.", ""]
     return [*lines, f"  data   {data}", ""]
-
-
-__all__ = [
-    "Doors",
-    "TowlineError",
-    "first_start",
-    "leave_enrolment",
-    "make_bus",
-    "make_doors",
-    "make_hub",
-    "make_node",
-    "prepare_data",
-    "welcome",
-]
