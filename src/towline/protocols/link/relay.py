@@ -61,12 +61,13 @@ class Closed(msgspec.Struct, array_like=True, tag="closed", frozen=True):
 
 class Roster(msgspec.Struct, array_like=True, tag="roster", frozen=True):
     """Signed-in links of the node: the answer to RosterAsk, in parts of at most :data:`ROSTER_PART` entries;
-    or one link handed to a new hub.
+    or links handed to a new hub because theirs left (``handed``), which say nothing about the node's others.
     """
 
     entries: list[RosterEntry]
     part: int = 0
     last: bool = True
+    handed: bool = False
 
 
 ROSTER_PART = 1000
