@@ -36,6 +36,7 @@ class LaneSender:
 
     :param last: the highest sequence ever given in this lane of this spool
     :param inflight: whether the batch ``last`` still waits for its acknowledgement
+    :ivar attempts: how often the batch in flight was sent
     """
 
     def __init__(self, lane: Lane, *, last: int = 0, inflight: bool = False, resend_s: float = RESEND_S) -> None:
@@ -43,6 +44,7 @@ class LaneSender:
         self.last = last
         self.inflight = inflight
         self.online = False
+        self.attempts = 0
         self._resend_s = resend_s
         self._sent_at: float | None = None
 
@@ -68,6 +70,10 @@ class LaneSender:
         self.online = False
         self._sent_at = None
 
+    def again(self) -> None:
+        """The other side may have lost what was sent: the batch in flight is due at once."""
+        self._sent_at = None
+
     def poll(self, now: float) -> Literal["fill", "send"] | None:
         """What to do now, if anything. ``now``: monotonic seconds."""
         if not self.online:
@@ -90,11 +96,13 @@ class LaneSender:
         assert not self.inflight
         self.last = seq
         self.inflight = True
+        self.attempts = 0
         self._sent_at = None
 
     def sent(self, now: float) -> None:
         """The batch in flight was handed to the link."""
         assert self.inflight
+        self.attempts += 1
         self._sent_at = now
 
     def ack(self, seq: int) -> bool:
