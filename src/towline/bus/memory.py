@@ -171,7 +171,7 @@ class MemoryEndpoint(LocalEndpoint):
     def _drain(self) -> None:
         inbox = self._inbox
         for _ in range(min(BATCH, len(inbox))):
-            if not inbox:  # closed by one of its own callbacks
+            if not inbox:  # its own callback closed it
                 break
             item = inbox.popleft()
             if callable(item):

@@ -34,6 +34,10 @@ FAILURES = (OSError, nats.errors.Error, asyncio.TimeoutError)
 """What goes wrong while talking to a server."""
 
 
+class NoTlsError(nats.errors.Error):
+    """TLS was asked for, the server does without."""
+
+
 class GuardedClient(Client):
     """The library's client, with two habits mended.
 
@@ -48,7 +52,7 @@ class GuardedClient(Client):
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if self._secure and initial_connection and not info.get("tls_required"):
-            raise nats.errors.SecureConnWantedError("it does not require TLS")
+            raise NoTlsError("the server does not ask for TLS")
         await super()._process_info(info, initial_connection)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
@@ -116,6 +120,13 @@ class NatsLink:
                     where="bus.user",
                     hint="set bus.user and bus.password, bus.token or bus.credentials",
                 ) from None
+            if isinstance(reason, ssl.SSLError | NoTlsError):
+                raise StartError(
+                    "bus.tls_failed",
+                    f"no TLS with the NATS server at {self._name}: {reason}",
+                    where="bus.tls_ca",
+                    hint="bus.tls_ca names the CA that signed its certificate; the server needs a tls block",
+                ) from None
             raise StartError(
                 "bus.server_unreachable",
                 f"no NATS server answers at {self._name}: {reason or type(reason).__name__}",
@@ -158,7 +169,14 @@ class NatsLink:
                     self._idle.clear()
                     await self._idle.wait()
                 if self.up and self.client is not None:
-                    await self.client.flush()
+                    flush = asyncio.ensure_future(self.client.flush())
+                    lost = asyncio.ensure_future(self._lost.wait())
+                    try:
+                        await asyncio.wait((flush, lost), return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        flush.cancel()
+                        lost.cancel()
+                        await asyncio.gather(flush, lost, return_exceptions=True)
         except FAILURES:
             pass
 
