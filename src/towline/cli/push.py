@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``towline push``: messages to clients through a gateway node's push API (port 6789)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from towline.cli.output import Json
+
+app = typer.Typer(help="Push messages to clients of the gateway.", no_args_is_help=True)
+
+Api = Annotated[str, typer.Option("--api", help="Push API of any node; user and password may stand in the URL.")]
+Binary = Annotated[bool, typer.Option("--binary", help="MESSAGE is base64; it goes out as a binary frame.")]
+Message = Annotated[str, typer.Argument(help="The message; - reads it from standard input.")]
+
+DEFAULT_API = "http://127.0.0.1:6789"
+
+
+@app.command()
+def send(
+    client_id: Annotated[str, typer.Argument(help="The client's id.")],
+    message: Message,
+    binary: Binary = False,
+    api: Api = DEFAULT_API,
+    as_json: Json = False,
+) -> None:
+    """Send one message to one client, on whatever node it is."""
+    from towline.cli import output
+
+    result = _call(api, "/v1/mesh/send", client_id, message, binary)
+    if as_json:
+        output.emit(result)
+    else:
+        typer.echo("sent" if result["s"] else "not sent")
+    if not result["s"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish(
+    channel: Annotated[str, typer.Argument(help="The channel.")],
+    message: Message,
+    binary: Binary = False,
+    api: Api = DEFAULT_API,
+    as_json: Json = False,
+) -> None:
+    """Send one message to every client that subscribes to a channel, on every node."""
+    from towline.cli import output
+
+    result = _call(api, "/v1/mesh/publish", channel, message, binary)
+    if as_json:
+        output.emit(result)
+    else:
+        typer.echo(f"{result['s']} sent, {result['f']} failed")
+
+
+def _call(api: str, path: str, to: str, message: str, binary: bool) -> dict[str, Any]:
+    import sys
+
+    import httpx
+
+    from towline.errors import TowlineError, Unavailable
+
+    text = sys.stdin.read() if message == "-" else message
+    body = {"c": to, "d": text, "t": "binary" if binary else "text"}
+    shown = httpx.URL(api).copy_with(username="", password="")
+    try:
+        answer = httpx.post(api.rstrip("/") + path, json=body, timeout=15.0, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        raise Unavailable(
+            "cli.unreachable", f"cannot reach {shown}: {error}", hint="is a gateway running there?"
+        ) from None
+    if answer.status_code != 200:
+        raise Unavailable("cli.push", f"{shown} answered with status {answer.status_code}: {answer.text[:200].strip()}")
+    envelope = answer.json()
+    if envelope.get("E") is not None:
+        raise TowlineError(f"push.{envelope['E'].get('c')}", str(envelope["E"].get("m")))
+    result: dict[str, Any] = envelope["r"]
+    return result
