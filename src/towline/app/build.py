@@ -36,7 +36,7 @@ async def make_bus(stack: contextlib.AsyncExitStack, settings: Settings, clock: 
     if settings.bus.url:
         from towline.bus.nats import NatsBus
 
-        bus = NatsBus(settings.bus.url, clock, realm=settings.bus.realm, allow_plain=settings.bus.allow_plain)
+        bus = NatsBus(settings.bus, clock)
     else:
         from towline.bus.memory import MemoryBus
 
@@ -120,6 +120,11 @@ async def _leave_cli_token(hub: Hub, system: Actor, data: Path) -> None:
             await hub.users.tokens.revoke(system, old.jti)
     token = await hub.users.tokens.create(system, CLI_TOKEN_NAME, ["owner"], CLI_TOKEN_DAYS)
     write_private(data / "cli-token", token.token.encode() + b"\n")
+
+
+def leave_cli_url(data: Path, url: str) -> None:
+    """Beside the token: where this machine's command line finds the server."""
+    write_private(data / "cli-url", url.encode() + b"\n")
 
 
 async def _leave_credential(hub: Hub, system: Actor, path: Path) -> None:

@@ -26,6 +26,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[list[s
         made = await build.first_start(hub, data)
         await build.make_node(stack, settings, clock, bus)
         url = await build.make_doors(stack, settings, clock, bus, hub)
+        build.leave_cli_url(data, url)
         await build.leave_enrolment(made, data)
         ready(build.welcome(url, made, data))
         await stop.wait()
