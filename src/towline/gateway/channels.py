@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Channels of one node: who subscribed to which name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from towline.errors import InvalidInput
+from towline.protocols.connmix.requests import MAX_NAME_BYTES
+
+if TYPE_CHECKING:
+    from towline.gateway.connections import Connection
+
+Write = Callable[[bytes], None]
+
+MAX_PER_CONNECTION = 1000
+"""Channels that one connection may be subscribed to at once."""
+
+
+class Channel:
+    """A name and its subscribers on this node. Exists while it has a subscriber."""
+
+    __slots__ = ("_writes", "members", "name", "pending")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: dict[Connection, None] = {}
+        self.pending = False
+        """Whether the outbox holds frames for this channel in the present loop turn."""
+        self._writes: tuple[Write, ...] | None = None
+
+    def add(self, connection: Connection) -> None:
+        self.members[connection] = None
+        self._writes = None
+
+    def remove(self, connection: Connection) -> None:
+        self.members.pop(connection, None)
+        self._writes = None
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """The members' transport writes, kept between changes: what a fan-out walks through."""
+        if self._writes is None:
+            self._writes = tuple(member.write for member in self.members)
+        return self._writes
+
+
+class Channels:
+    """All channels of a node."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, Channel] = {}
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def __iter__(self) -> Iterator[Channel]:
+        return iter(self._channels.values())
+
+    def get(self, name: str) -> Channel | None:
+        return self._channels.get(name)
+
+    def join(self, name: str, connection: Connection) -> Channel:
+        """Add a subscriber; the channel is made if need be."""
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._channels[name] = Channel(name)
+        channel.add(connection)
+        return channel
+
+    def leave(self, channel: Channel, connection: Connection) -> None:
+        """Remove a subscriber; a channel without any is forgotten."""
+        channel.remove(connection)
+        if not channel.members:
+            self._channels.pop(channel.name, None)
+
+
+def check_channel(name: object) -> str:
+    """The name if a connection may subscribe to it; InvalidInput ``gateway.channel_name`` otherwise (spec connmix §4.2)."""
+    if not isinstance(name, str):
+        raise InvalidInput("gateway.channel_name", f"a channel's name must be text, not {type(name).__name__}")
+    if not name:
+        raise InvalidInput("gateway.channel_name", "a channel's name must not be empty")
+    if any(character.isspace() for character in name):
+        raise InvalidInput("gateway.channel_name", f"a channel's name must not contain spaces: {name[:40]!r}")
+    if len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+        raise InvalidInput("gateway.channel_name", f"a channel's name has at most {MAX_NAME_BYTES} bytes")
+    return name

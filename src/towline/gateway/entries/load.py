@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the setting ``entry`` to an entry: a Python file that the configuration names, or a built-in.
+
+A Python entry is a file with any of ``on_handshake(conn, handshake)``, ``on_message(conn, message)`` and
+``on_close(conn, error)``, plain or async; ``on_message`` must be there. It runs with the node's rights.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from towline.errors import StartError
+
+if TYPE_CHECKING:
+    from towline.gateway.connections import Connection
+    from towline.gateway.entries.base import Entry, Handshake, Message
+
+BUILTIN_PREFIX = "builtin:"
+
+
+class EchoEntry:
+    """``builtin:echo``: every message goes back to its client. For trying out and for measuring."""
+
+    name = "builtin:echo"
+
+    def on_handshake(self, conn: Connection, handshake: Handshake) -> None:
+        """Nothing to do."""
+
+    def on_message(self, conn: Connection, message: Message) -> None:
+        conn.send(message[1])
+
+    def on_close(self, conn: Connection, error: str | None) -> None:
+        """Nothing to do."""
+
+
+BUILTINS: dict[str, Callable[[], Entry]] = {"echo": EchoEntry}
+
+
+class PythonEntry:
+    """The functions of one loaded script."""
+
+    __slots__ = ("name", "on_close", "on_handshake", "on_message")
+
+    def __init__(
+        self,
+        name: str,
+        on_handshake: Callable[[Connection, Handshake], Awaitable[None] | None],
+        on_message: Callable[[Connection, Message], Awaitable[None] | None],
+        on_close: Callable[[Connection, str | None], Awaitable[None] | None],
+    ) -> None:
+        self.name = name
+        self.on_handshake = on_handshake
+        self.on_message = on_message
+        self.on_close = on_close
+
+
+def load_entry(setting: str, where: str = "gateway.entry") -> Entry:
+    """Load what ``setting`` names. StartError says what is wrong with it, and in which setting it stands."""
+    if setting.startswith(BUILTIN_PREFIX):
+        make = BUILTINS.get(setting.removeprefix(BUILTIN_PREFIX))
+        if make is None:
+            known = ", ".join(BUILTIN_PREFIX + name for name in BUILTINS)
+            raise StartError("gateway.entry", f"no built-in {setting!r}; there are {known}", where=where)
+        return make()
+    path = Path(setting)
+    if path.suffix != ".py":
+        raise StartError("gateway.entry", f"{setting!r} is neither a .py file nor a built-in", where=where)
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise StartError("gateway.entry", f"cannot read {setting}: {error.strerror}", where=where) from None
+    return compile_entry(source, str(path), where)
+
+
+def compile_entry(source: bytes, filename: str, where: str = "gateway.entry") -> Entry:
+    """Run a script's module level and take its callbacks."""
+    namespace: dict[str, Any] = {"__name__": Path(filename).stem, "__file__": filename}
+    try:
+        exec(compile(source, filename, "exec"), namespace)  # noqa: S102 - the operator's own file, named by them
+    except SyntaxError as error:
+        raise StartError("gateway.entry", f"{error.msg}", where=f"{filename}:{error.lineno}:{error.offset}") from error
+    except Exception as error:
+        line = _line_in(error, filename)
+        raise StartError("gateway.entry", f"{type(error).__name__}: {error}", where=f"{filename}:{line}") from error
+    callbacks: dict[str, Any] = {}
+    for name in ("on_handshake", "on_message", "on_close"):
+        function = namespace.get(name)
+        if function is None and name == "on_message":
+            raise StartError("gateway.entry", "the script has no function on_message(conn, message)", where=filename)
+        if function is not None:
+            _check_signature(function, name, filename)
+        callbacks[name] = function or _nothing
+    return PythonEntry(Path(filename).name, **callbacks)
+
+
+def _nothing(conn: Connection, what: object) -> None:
+    """A callback that the script leaves out."""
+
+
+def _check_signature(function: Any, name: str, filename: str) -> None:
+    if not callable(function):
+        raise StartError("gateway.entry", f"{name} is not a function", where=filename)
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        line = getattr(getattr(function, "__code__", None), "co_firstlineno", 0)
+        raise StartError("gateway.entry", f"{name} must take two arguments", where=f"{filename}:{line}") from None
+
+
+def _line_in(error: BaseException, filename: str) -> int:
+    """The last line of the script that the traceback passed."""
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == filename:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

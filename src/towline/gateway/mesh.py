@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Send and publish to clients of any node (design §4 walk 3, §6 Bus).
+
+Local clients are served at once, without the bus. What goes to other nodes is sent through their inbox, in order, and
+counted from their answers: ``sent`` counts frames that outboxes accepted, ``failed`` those they refused. A node that is
+silent for the answer time adds to neither; it is counted in ``silent``.
+
+A publish is at most once, as connmix is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from towline.bus.base import Endpoint, Member
+from towline.errors import InvalidInput
+from towline.gateway.connections import Connection, Realm, decode_arguments, execute_call
+from towline.gateway.frames import data_frame
+from towline.gateway.snowflake import node_of
+from towline.protocols.connmix.codes import ApiError, Code
+from towline.protocols.connmix.mesh import (
+    Call,
+    Called,
+    Counts,
+    MeshFormatError,
+    MeshMessage,
+    Publish,
+    Send,
+    decode,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from towline.gateway.connections import Kind
+
+
+class Outcome(NamedTuple):
+    """What became of a send or publish. ``silent`` nodes did not answer in time and add to neither count."""
+
+    sent: int
+    failed: int
+    silent: int = 0
+
+
+NOBODY = Outcome(0, 0)
+
+
+class Done(NamedTuple):
+    """The answer to :meth:`Mesh.call`: an empty ``problem`` means that it was done."""
+
+    problem: str
+
+
+class _Waiting:
+    """A send, publish or call with answers outstanding."""
+
+    __slots__ = ("addresses", "deadline", "done", "failed", "problem", "sent", "seq", "silent")
+
+    def __init__(self, seq: int, addresses: set[str], deadline: float, done: Callable[[_Waiting], None]) -> None:
+        self.seq = seq
+        self.addresses = addresses
+        self.deadline = deadline
+        self.done = done
+        self.sent = 0
+        self.failed = 0
+        self.silent = 0
+        self.problem: str | None = None
+
+
+class MeshCounters:
+    """What the mesh did since the node started."""
+
+    __slots__ = ("format_errors", "late_answers", "publishes", "sends", "silent", "unreachable")
+
+    def __init__(self) -> None:
+        self.publishes = 0
+        self.sends = 0
+        self.silent = 0
+        """answers that did not come in time"""
+        self.unreachable = 0
+        """messages that the bus would not take"""
+        self.late_answers = 0
+        self.format_errors = 0
+
+
+class Mesh:
+    """The node's side of the mesh. Entries reach it as ``conn.mesh``."""
+
+    def __init__(self, realm: Realm, loop: asyncio.AbstractEventLoop, answer_s: float, max_data_bytes: int) -> None:
+        self._realm = realm
+        self._loop = loop
+        self._answer_s = answer_s
+        self._max_data_bytes = max_data_bytes
+        self._endpoint: Endpoint | None = None
+        self._others: list[str] = []
+        self._by_number: dict[int, str] = {}
+        self._seq = 0
+        self._waiting: dict[int, _Waiting] = {}
+        self._deadlines: deque[_Waiting] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self.counters = MeshCounters()
+        realm.mesh = self
+
+    # -- for entries
+
+    async def publish(self, channel: str, data: str | bytes, kind: Kind | None = None) -> Outcome:
+        """Publish to every subscriber of ``channel`` on any node. ``str`` goes as text, ``bytes`` as binary unless
+        ``kind`` says otherwise. InvalidInput when the data is too long."""
+        return await self._await(self.publish_then, channel, data, kind)
+
+    async def send(self, client_id: str, data: str | bytes, kind: Kind | None = None) -> bool:
+        """Send to one client on any node. False: it is not connected, refused it, or its node did not answer."""
+        outcome = await self._await(self.send_then, client_id, data, kind)
+        return outcome.sent == 1
+
+    async def _await(self, start: Any, target: str, data: str | bytes, kind: Kind | None) -> Outcome:
+        payload = data.encode() if isinstance(data, str) else data
+        if len(payload) > self._max_data_bytes:
+            raise InvalidInput("gateway.too_long", f"{len(payload)} bytes; the limit is {self._max_data_bytes}")
+        binary = kind == "binary" or (kind is None and not isinstance(data, str))
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        start(target, payload, binary, done)
+        return await future
+
+    # -- for the doors: the callback is called at once when no other node is concerned
+
+    def publish_then(self, channel: str, data: bytes, binary: bool, done: Callable[[Outcome], object]) -> None:
+        """Publish, and call ``done`` once with the counts of the whole mesh."""
+        self.counters.publishes += 1
+        sent, failed = self._publish_here(channel, data, binary)
+        if not self._others:
+            done(Outcome(sent, failed))
+            return
+        reached = self._tell(self._others, lambda seq: Publish(seq, channel, data, binary))
+        if reached is None:
+            done(Outcome(sent, failed))
+            return
+
+        def finish(waiting: _Waiting) -> None:
+            done(Outcome(waiting.sent, waiting.failed, waiting.silent))
+
+        self._wait(reached, finish, sent, failed)
+
+    def send_then(self, client_id: str, data: bytes, binary: bool, done: Callable[[Outcome], object]) -> None:
+        """Send to one client, and call ``done`` once: one sent, one failed, one silent, or nothing: not connected."""
+        self.counters.sends += 1
+        outcome = self._send_here(client_id, data, binary)
+        address = None if outcome is not NOBODY else self._by_number.get(node_of(client_id))
+        reached = None if address is None else self._tell([address], lambda seq: Send(seq, client_id, data, binary))
+        if reached is None:
+            done(outcome)
+            return
+
+        def finish(waiting: _Waiting) -> None:
+            done(Outcome(waiting.sent, waiting.failed, waiting.silent))
+
+        self._wait(reached, finish)
+
+    def call_then(self, client_id: str, function: str, arguments: list[Any], done: Callable[[Done], object]) -> None:
+        """``conn.call`` on a client of any node, and call ``done`` once."""
+        connection = self._realm.connections.get(client_id)
+        if connection is not None:
+            done(Done(execute_call(connection, function, arguments)))
+            return
+        nowhere = Done(f"client {client_id[:40]!r} is not connected")
+        address = self._by_number.get(node_of(client_id))
+        if address is None:
+            done(nowhere)
+            return
+        text = msgspec.json.encode(arguments)
+        reached = self._tell([address], lambda seq: Call(seq, client_id, function, text))
+        if reached is None:
+            done(nowhere)
+            return
+
+        def finish(waiting: _Waiting) -> None:
+            problem = waiting.problem
+            done(Done("the client's node did not answer in time" if problem is None else problem))
+
+        self._wait(reached, finish)
+
+    # -- this node's own clients
+
+    def _publish_here(self, channel: str, data: bytes, binary: bool) -> tuple[int, int]:
+        found = self._realm.channels.get(channel)
+        if found is None:
+            return 0, 0
+        return self._realm.outbox.publish(found, data_frame(data, binary))
+
+    def _send_here(self, client_id: str, data: bytes, binary: bool) -> Outcome:
+        connection: Connection | None = self._realm.connections.get(client_id)
+        if connection is None:
+            return NOBODY
+        accepted = self._realm.outbox.send(connection, data_frame(data, binary))
+        return Outcome(1, 0) if accepted else Outcome(0, 1)
+
+    # -- other nodes
+
+    def attach(self, endpoint: Endpoint) -> None:
+        """The node is on the bus now."""
+        self._endpoint = endpoint
+        self.members_changed()
+
+    def members_changed(self, left: Member | None = None) -> None:
+        """A node came or went. What still waited for one that went is settled without it."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            return
+        others = [member for member in endpoint.members("node") if member.address != endpoint.address]
+        self._others = [member.address for member in others]
+        # Oldest first: should a number be seen twice for a moment, the youngest holder has the lease.
+        self._by_number = {member.number: member.address for member in others if member.number >= 0}
+        if left is not None:
+            for waiting in list(self._waiting.values()):
+                if left.address in waiting.addresses:
+                    waiting.silent += 1
+                    self.counters.silent += 1
+                    self._answered(waiting, left.address)
+
+    def on_message(self, sender: str, payload: bytes) -> None:
+        """A mesh message from another node."""
+        try:
+            message = decode(payload)
+        except MeshFormatError:
+            self.counters.format_errors += 1
+            return
+        match message:
+            case Publish():
+                sent, failed = self._publish_here(message.channel, message.data, message.binary)
+                self._reply(sender, Counts(message.seq, sent, failed))
+            case Send():
+                outcome = self._send_here(message.client_id, message.data, message.binary)
+                self._reply(sender, Counts(message.seq, outcome.sent, outcome.failed))
+            case Call():
+                self._reply(sender, Called(message.seq, self._call_here(message)))
+            case Counts():
+                waiting = self._expected(message.seq, sender)
+                if waiting is not None:
+                    waiting.sent += message.sent
+                    waiting.failed += message.failed
+                    self._answered(waiting, sender)
+            case Called():
+                waiting = self._expected(message.seq, sender)
+                if waiting is not None:
+                    waiting.problem = message.problem
+                    self._answered(waiting, sender)
+
+    def _call_here(self, message: Call) -> str:
+        connection = self._realm.connections.get(message.client_id)
+        if connection is None:
+            return f"client {message.client_id[:40]!r} is not connected"
+        try:
+            arguments = decode_arguments(message.arguments)
+        except msgspec.DecodeError:
+            self.counters.format_errors += 1
+            return "the arguments are not a JSON array"
+        return execute_call(connection, message.function, arguments)
+
+    def _tell(self, addresses: list[str], make: Callable[[int], MeshMessage]) -> set[str] | None:
+        """Send to nodes; those that the bus accepted it for, or None for none."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            return None
+        self._seq += 1
+        payload = encode(make(self._seq))
+        reached = {address for address in addresses if endpoint.send(address, payload)}
+        self.counters.unreachable += len(addresses) - len(reached)
+        return reached or None
+
+    def _reply(self, to: str, message: MeshMessage) -> None:
+        if self._endpoint is not None and not self._endpoint.send(to, encode(message)):
+            self.counters.unreachable += 1
+
+    def _wait(self, addresses: set[str], done: Callable[[_Waiting], None], sent: int = 0, failed: int = 0) -> None:
+        waiting = _Waiting(self._seq, addresses, self._loop.time() + self._answer_s, done)
+        waiting.sent, waiting.failed = sent, failed
+        self._waiting[waiting.seq] = waiting
+        self._deadlines.append(waiting)
+        if self._timer is None:
+            self._timer = self._loop.call_at(waiting.deadline, self._expire)
+
+    def _expected(self, seq: int, sender: str) -> _Waiting | None:
+        waiting = self._waiting.get(seq)
+        if waiting is None or sender not in waiting.addresses:
+            self.counters.late_answers += 1
+            return None
+        return waiting
+
+    def _answered(self, waiting: _Waiting, address: str) -> None:
+        waiting.addresses.discard(address)
+        if not waiting.addresses and self._waiting.pop(waiting.seq, None) is not None:
+            waiting.done(waiting)
+
+    def _expire(self) -> None:
+        """Deadlines are in order, because the answer time is the same for all."""
+        self._timer = None
+        now = self._loop.time()
+        deadlines = self._deadlines
+        while deadlines:
+            waiting = deadlines[0]
+            if waiting.addresses:
+                if waiting.deadline > now:
+                    self._timer = self._loop.call_at(waiting.deadline, self._expire)
+                    return
+                waiting.silent += len(waiting.addresses)
+                self.counters.silent += len(waiting.addresses)
+                waiting.addresses.clear()
+                self._waiting.pop(waiting.seq, None)
+                waiting.done(waiting)
+            deadlines.popleft()
+
+    def close(self) -> None:
+        """The node leaves the bus: whoever still waits is answered with what is known."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for waiting in list(self._waiting.values()):
+            waiting.silent += len(waiting.addresses)
+            waiting.addresses.clear()
+            waiting.done(waiting)
+        self._waiting.clear()
+        self._deadlines.clear()
+        self._endpoint = None
+        self._others = []
+        self._by_number = {}
+
+
+def send_problem(client_id: str, outcome: Outcome) -> ApiError | None:
+    """Why a send did not reach its client (401), None when it did."""
+    if outcome.sent:
+        return None
+    if outcome.failed:
+        reason = f"client {client_id[:40]} is too far behind or closing"
+    elif outcome.silent:
+        reason = f"the node of client {client_id[:40]} did not answer in time"
+    else:
+        reason = f"client {client_id[:40]!r} is not connected"
+    return ApiError(Code.SEND_FAILED, reason)

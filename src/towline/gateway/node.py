@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A gateway node: client ports, the push API, its side of the mesh, and the agents' links."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+
+from towline import __version__
+from towline.bus.base import Bus, Endpoint, Member
+from towline.clock import Clock
+from towline.errors import InvalidInput, StartError
+from towline.gateway import metrics
+from towline.gateway.access import Access
+from towline.gateway.channels import Channels
+from towline.gateway.closecodes import DRAINING, SLOW
+from towline.gateway.connections import Connection, Realm
+from towline.gateway.entries.load import load_entry
+from towline.gateway.link_entry import LinkEntry
+from towline.gateway.listener import ClientPort
+from towline.gateway.mesh import Mesh
+from towline.gateway.outbox import Outbox
+from towline.gateway.pushapi import PushServer
+from towline.gateway.pushws import PushSockets
+from towline.gateway.service import PushService
+from towline.gateway.settings import GatewaySettings, join_address, split_address
+from towline.gateway.snowflake import Snowflakes
+from towline.protocols.connmix.mesh import is_mesh
+from towline.protocols.link.limits import LINK_PATH
+
+log = logging.getLogger("towline.gateway")
+
+STATUS_CALL = b"\x01status"
+"""A bus call with this payload is answered with the node's status as JSON (for doors)."""
+
+
+class Node:
+    """One gateway node on a bus.
+
+    :param tls: for client ports and the link; the push API stays plain (put a proxy before it)
+    """
+
+    def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings, *, tls: ssl.SSLContext | None = None) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._settings = settings
+        self._tls = tls
+        self._endpoint: Endpoint | None = None
+        self._api: asyncio.Server | None = None
+        self.ports: list[ClientPort] = []
+        self.api_address: tuple[str, int] = ("", 0)
+        self.clients_address: tuple[str, int] = ("", 0)
+        self.link_address: tuple[str, int] = ("", 0)
+        self.closing = False
+
+    # -- life
+
+    async def start(self) -> None:
+        """Listen and join the bus. StartError when a port, an entry or the bus cannot be had."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        self._loop_lag = _LoopLag(loop)
+        self.outbox = Outbox(loop.call_soon, settings.outbox_bytes, self._on_slow)
+        self.channels = Channels()
+        self.realm = Realm(self.outbox, self.channels)
+        self.mesh = Mesh(self.realm, loop, settings.answer_s, settings.max_push_bytes)
+        self.ids = Snowflakes(self._clock)
+        self.links = LinkEntry(self.ids, self._clock)
+        self.access = Access(settings.users, settings.hosts, settings.origins, settings.api_listen)
+        self.sockets = PushSockets(
+            self.mesh,
+            settings.max_push_bytes,
+            settings.api_body_bytes,
+            settings.outbox_bytes,
+            settings.api_keepalive_s,
+        )
+        service = PushService(
+            self.mesh,
+            self.access,
+            self.sockets,
+            settings.max_push_bytes,
+            self.nodes,
+            lambda: partial(metrics.render, self.figures()),
+        )
+        self.server = PushServer(settings, self.access, service)
+        try:
+            await self._listen()
+            await self._join()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        host, port = _address(settings.api_listen, "gateway.api_listen")
+        loop = asyncio.get_running_loop()
+        try:
+            self._api = await loop.create_server(self.server.make, host, port, backlog=4096)
+        except OSError as error:
+            raise StartError(
+                "gateway.listen",
+                f"cannot listen on {settings.api_listen}: {error.strerror or error}",
+                where="gateway.api_listen",
+            ) from None
+        self.api_address = self._api.sockets[0].getsockname()[:2]
+        link_routes = {LINK_PATH: self.links.accept}
+        own_link = bool(settings.link_listen)
+        entry = load_entry(settings.entry) if settings.entry else None
+        first = ClientPort(
+            self.realm, self.ids, settings, path=settings.path, entry=entry, routes={} if own_link else link_routes
+        )
+        await self._open(first, settings.clients_listen, "gateway.clients_listen")
+        self.clients_address = self.link_address = first.address
+        if own_link:
+            link = ClientPort(self.realm, self.ids, settings, routes=link_routes)
+            await self._open(link, settings.link_listen, "gateway.link_listen")
+            self.link_address = link.address
+        for number, listener in enumerate(settings.listeners):
+            where = f"gateway.listeners[{number}]"
+            entry = load_entry(listener.entry, f"{where}.entry") if listener.entry else None
+            port_ = ClientPort(self.realm, self.ids, settings, path=listener.path, entry=entry)
+            await self._open(port_, listener.listen, f"{where}.listen")
+
+    async def _open(self, port: ClientPort, address: str, where: str) -> None:
+        self.ports.append(port)
+        await port.start(*_address(address, where), self._tls)
+
+    async def _join(self) -> None:
+        info = {
+            "version": __version__,
+            "api_server": join_address(*self.api_address),
+            "clients": join_address(*self.clients_address),
+        }
+        self._endpoint = await self._bus.open("node", self, info=info, lease_number=True)
+        self.ids.attach(self._endpoint)
+        self.mesh.attach(self._endpoint)
+        self.links.attach(self._endpoint)
+
+    async def close(self) -> None:
+        """Stop: no new connections, tell clients to reconnect (spread over ``drain_s``), finish answers, leave the bus."""
+        if self.closing:
+            return
+        self.closing = True
+        if self._api is not None:
+            self._api.close()
+        for port in self.ports:
+            port.stop_listening()
+        await self._drain()
+        self.sockets.close()
+        self.server.close()
+        await _settled(
+            lambda: not any(port.clients for port in self.ports) and not self.server.protocols and not len(self.links),
+            2.0,
+        )
+        for port in self.ports:
+            port.abort_all()
+        for protocol in list(self.server.protocols):
+            protocol.abort()
+        self.links.close()
+        self.mesh.close()
+        self._loop_lag.stop()
+        if self._endpoint is not None:
+            self.ids.attach(None)
+            await self._endpoint.close()
+            self._endpoint = None
+
+    async def _drain(self) -> None:
+        """Close clients and links, some every 20 ms when it is to be spread."""
+        going: list[Callable[[], None]] = [
+            partial(connection.close, DRAINING.code, DRAINING.reason)
+            for connection in list(self.realm.connections.values())
+        ]
+        going += self.links.closers(DRAINING)
+        steps = max(1, round(self._settings.drain_s / 0.02))
+        size = max(1, -(-len(going) // steps))
+        for start in range(0, len(going), size):
+            for close in going[start : start + size]:
+                close()
+            if start + size < len(going):
+                await asyncio.sleep(0.02)
+
+    def _on_slow(self, connection: Connection) -> None:
+        connection.close(SLOW.code, SLOW.reason)
+
+    # -- the bus (towline.bus.base.Receiver)
+
+    def on_message(self, sender: str, payload: bytes) -> None:
+        if is_mesh(payload):
+            self.mesh.on_message(sender, payload)
+        else:
+            self.links.on_message(sender, payload)
+
+    def on_call(self, sender: str, payload: bytes) -> bytes | Awaitable[bytes]:
+        if payload == STATUS_CALL:
+            return msgspec.json.encode(self.status())
+        raise InvalidInput("gateway.call_unknown", "a node answers no such call")
+
+    def on_event(self, sender: str, payload: bytes) -> None:
+        """Not subscribed to."""
+
+    def on_joined(self, member: Member) -> None:
+        self._members_changed(member, left=False)
+
+    def on_left(self, member: Member, cause: Literal["closed", "silent"]) -> None:
+        self._members_changed(member, left=True)
+
+    def _members_changed(self, member: Member, left: bool) -> None:
+        if member.kind == "node":
+            self.mesh.members_changed(member if left else None)
+        elif member.kind == "hub":
+            self.links.hubs_changed()
+
+    # -- what doors ask
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """``/v1/nodes``: with the names that older client libraries read too (spec connmix §1)."""
+        members = self._endpoint.members("node") if self._endpoint else []
+        found = []
+        for member in members:
+            api = member.info.get("api_server", "")
+            host, _, port = api.rpartition(":")
+            host = host.strip("[]")
+            found.append(
+                {
+                    "id": str(member.number),
+                    "api_server": api,
+                    "host": host,
+                    "ip": host,
+                    "port": int(port) if port.isdigit() else 0,
+                }
+            )
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """This node for the portal: counts, addresses, rates are the asker's to make."""
+        endpoint = self._endpoint
+        return {
+            "id": str(endpoint.number) if endpoint else "-1",
+            "number": endpoint.number if endpoint else -1,
+            "version": __version__,
+            "api_server": join_address(*self.api_address),
+            "clients_listen": join_address(*self.clients_address),
+            "clients": len(self.realm.connections),
+            "links": len(self.links),
+            "channels": len(self.channels),
+            "frames": self.outbox.counters.frames,
+            "messages": sum(port.counters.messages for port in self.ports),
+            "loop_lag_ms": round(self._loop_lag.worst * 1000, 1),
+            "draining": self.closing,
+        }
+
+    def figures(self) -> list[metrics.Value]:
+        """What ``/metrics`` shows, taken at one moment."""
+        value = metrics.Value
+        outbox, mesh, http = self.outbox.counters, self.mesh.counters, self.server.counters
+        messages = sum(port.counters.messages for port in self.ports)
+        found = [
+            value("connmix_engine_servers_clients", "Connected clients", len(self.realm.connections)),
+            value(
+                "connmix_engine_servers_read_messages_total",
+                "Messages from clients",
+                messages,
+                {"protocol": "websocket"},
+            ),
+            value(
+                "connmix_engine_servers_send_messages_total",
+                "Frames for clients",
+                outbox.frames,
+                {"protocol": "websocket"},
+            ),
+            value(
+                "connmix_engine_servers_send_errors_total", "Frames refused", outbox.refused, {"protocol": "websocket"}
+            ),
+            value("towline_gateway_channels", "Channels with a subscriber", len(self.channels)),
+            value("towline_gateway_behind", "Clients whose socket does not take all", len(self.outbox.behind)),
+            value("towline_gateway_slow_total", "Clients disconnected as too slow", outbox.slow),
+            value("towline_gateway_mesh_publishes_total", "Publishes that began here", mesh.publishes),
+            value("towline_gateway_mesh_sends_total", "Sends that began here", mesh.sends),
+            value("towline_gateway_mesh_silent_total", "Answers of other nodes that did not come", mesh.silent),
+            value("towline_gateway_mesh_unreachable_total", "Messages the bus did not take", mesh.unreachable),
+            value("towline_gateway_mesh_format_errors_total", "Bus messages not understood", mesh.format_errors),
+            value("towline_gateway_api_connections", "Connections to the push API", len(self.server.protocols)),
+            value("towline_gateway_api_requests_total", "Requests by HTTP", http.requests),
+            value("towline_gateway_api_sockets", "Sockets on /ws/v1", len(self.sockets.sockets)),
+            value("towline_gateway_api_messages_total", "Requests by WebSocket", self.sockets.requests),
+            value("towline_gateway_links", "Links of agents", len(self.links)),
+            value(
+                "towline_gateway_loop_lag_seconds", "Worst delay of the event loop in a minute", self._loop_lag.worst
+            ),
+        ]
+        for reason, count in http.refused.items():
+            found.append(
+                value("towline_gateway_api_refused_total", "Refused by the push API", count, {"reason": reason})
+            )
+        for code, count in self.sockets.errors.items():
+            found.append(value("towline_gateway_api_errors_total", "Errors on /ws/v1", count, {"code": str(code)}))
+        for number, port in enumerate(self.ports):
+            label = {"listener": str(number)}
+            counters = port.counters
+            found.append(value("towline_gateway_accepted_total", "Clients accepted", counters.accepted, label))
+            found.append(
+                value("towline_gateway_entry_errors_total", "Errors raised by entries", counters.entry_errors, label)
+            )
+            for reason, count in counters.refused.items():
+                found.append(
+                    value("towline_gateway_refused_total", "Upgrades refused", count, {**label, "reason": reason})
+                )
+            for cause, count in counters.closed.items():
+                found.append(
+                    value("towline_gateway_closed_total", "Clients gone, by cause", count, {**label, "cause": cause})
+                )
+        found.extend(self.links.figures())
+        if self._endpoint is not None:
+            for name, count in self._endpoint.counters().items():
+                found.append(value("towline_bus_events_total", "What the bus counts", count, {"event": name}))
+        return found
+
+
+class _LoopLag:
+    """How late the loop runs a timer: the worst of the last minute, in seconds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._recent = [0.0] * 60
+        self._at = 0
+        self._due = loop.time() + 1
+        self._timer = loop.call_at(self._due, self._tick)
+
+    @property
+    def worst(self) -> float:
+        return max(self._recent)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        self._recent[self._at] = max(0.0, now - self._due)
+        self._at = (self._at + 1) % len(self._recent)
+        self._due = now + 1
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+
+def _address(setting: str, where: str) -> tuple[str, int]:
+    try:
+        return split_address(setting)
+    except ValueError as error:
+        raise StartError("gateway.address", str(error), where=where) from None
+
+
+async def _settled(condition: Callable[[], bool], timeout: float) -> None:
+    end = asyncio.get_running_loop().time() + timeout
+    while not condition() and asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(0.01)

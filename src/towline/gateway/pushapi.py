@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The push API's HTTP side: an asyncio Protocol on httptools, because this is a hot path.
+
+One :class:`PushProtocol` is a connection. It reads requests (pipelined too), hands them to :class:`PushService`, and
+writes answers in the order of the requests, joined where several are ready. Limits: size of head and body, time for a
+request to arrive, idle time, requests under way, connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import httptools
+
+from towline.gateway.access import Access, Denied, Grant
+from towline.gateway.httpwire import CONTINUE, Answer, plain_error
+
+if TYPE_CHECKING:
+    from towline.gateway.settings import GatewaySettings
+
+MAX_UNDER_WAY = 128
+"""Pipelined requests of one connection that may wait for their answers before reading pauses."""
+
+_WANTED = frozenset(
+    {b"host", b"origin", b"authorization", b"expect", b"sec-websocket-key", b"sec-websocket-version", b"upgrade",
+     b"connection", b"sec-websocket-protocol", b"sec-websocket-extensions", b"access-control-request-method"}
+)  # fmt: skip
+
+
+class Request(NamedTuple):
+    """A whole request. ``headers`` has lower-case names, and only those the API looks at."""
+
+    method: bytes
+    path: bytes
+    query: str
+    headers: dict[bytes, bytes]
+    body: bytes
+    grant: Grant
+    origin: str
+    upgrade: bool
+
+
+class Reply(Protocol):
+    """Takes the answer to one request, once, now or later."""
+
+    def __call__(self, answer: Answer, /) -> None: ...
+
+
+class Service(Protocol):
+    """What answers requests."""
+
+    def handle(self, request: Request, reply: Reply) -> None: ...
+
+    def upgrade(self, request: Request, transport: asyncio.Transport, early: bytes) -> asyncio.Protocol | Answer:
+        """Take the connection over after an upgrade to ``/ws/v1``, or refuse."""
+        ...
+
+
+class HttpCounters:
+    """What the HTTP side did since it started."""
+
+    __slots__ = ("connections", "refused", "requests")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.requests = 0
+        self.refused: Counter[str] = Counter()
+        """by reason: too_many, head_too_long, body_too_long, bad_request, slow, host, origin, unauthorized …"""
+
+
+class PushServer:
+    """What all connections of the push API share, and the watch over slow and idle ones."""
+
+    def __init__(self, settings: GatewaySettings, access: Access, service: Service) -> None:
+        self.settings = settings
+        self.access = access
+        self.service = service
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time()
+        self.protocols: dict[PushProtocol, None] = {}
+        self.counters = HttpCounters()
+        self.draining = False
+        self._tick_s = min(1.0, settings.api_request_s / 4, settings.api_keepalive_s / 4)
+        self._timer = self.loop.call_later(self._tick_s, self._tick)
+
+    def make(self) -> asyncio.Protocol:
+        """The protocol factory for ``create_server``."""
+        return PushProtocol(self)
+
+    def close(self) -> None:
+        """Answer what is under way, close the idle, take nothing new."""
+        self.draining = True
+        self._timer.cancel()
+        for protocol in list(self.protocols):
+            protocol.drain()
+
+    def _tick(self) -> None:
+        self.now = self.loop.time()
+        self._timer = self.loop.call_later(self._tick_s, self._tick)
+        for protocol in list(self.protocols):
+            protocol.check_time(self.now)
+
+
+class _Slot:
+    """The place of one answer in the order of the requests."""
+
+    __slots__ = ("answer", "protocol")
+
+    def __init__(self, protocol: PushProtocol) -> None:
+        self.protocol = protocol
+        self.answer: Answer | None = None
+
+    def __call__(self, answer: Answer) -> None:
+        if self.answer is None:
+            self.answer = answer
+            self.protocol.answered()
+
+
+class PushProtocol(asyncio.Protocol):
+    """One connection to the push API."""
+
+    __slots__ = (
+        "_body", "_body_bytes", "_closing", "_feeding", "_grant", "_head_bytes", "_headers", "_in_head", "_keep", "_out",
+        "_parser", "_partial", "_paused", "_refused", "_remote_ip", "_server", "_slots", "_started", "_touched", "_transport",
+        "_upgrade", "_url",
+    )  # fmt: skip
+
+    def __init__(self, server: PushServer) -> None:
+        self._server = server
+        self._transport: asyncio.Transport
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._slots: deque[_Slot] = deque()
+        self._out: list[bytes] = []
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._head_bytes = 0
+        self._partial = 0
+        self._in_head = False
+        self._started = 0.0
+        self._touched = server.now
+        self._feeding = False
+        self._closing = False
+        self._paused = False
+        self._keep = True
+        self._refused: Denied | None = None
+        self._grant: Grant | None = None
+        self._remote_ip = ""
+        self._upgrade: Request | None = None
+
+    # -- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        server = self._server
+        server.counters.connections += 1
+        peer = transport.get_extra_info("peername")
+        self._remote_ip = peer[0] if peer else ""
+        if server.draining or len(server.protocols) >= server.settings.api_connections:
+            server.counters.refused["too_many"] += 1
+            transport.write(plain_error(503, "http.too_many", "too many connections to the push API").closing())
+            transport.close()
+            self._closing = True
+            return
+        server.protocols[self] = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.protocols.pop(self, None)
+        self._closing = True
+        self._slots.clear()
+        self._parser = None
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        server = self._server
+        self._touched = server.now
+        if self._in_head:
+            # The parser keeps an unfinished line for itself: what it was fed since the message began bounds it. A
+            # message that begins in this read starts the count anew.
+            self._partial += len(data)
+        self._feeding = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._feeding = False
+            self._take_over(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, _HeadTooLong):
+                self._refuse_head()
+            elif self._keep and not self._closing:
+                server.counters.refused["bad_request"] += 1
+                self._final(plain_error(400, "http.bad_request", f"not an HTTP request: {error}"))
+        finally:
+            self._feeding = False
+        if self._in_head and self._partial > server.settings.api_header_bytes:
+            self._refuse_head()
+        self._write_ready()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if not self._closing:
+            self._resume_reading()
+
+    def eof_received(self) -> bool:
+        # Answers under way still go out to a client that has finished sending.
+        self._keep = False
+        return bool(self._slots)
+
+    # -- httptools
+
+    def on_message_begin(self) -> None:
+        self._url = b""
+        self._headers = {}
+        self._body = []
+        self._body_bytes = 0
+        self._refused = None
+        self._in_head = True
+        self._head_bytes = self._partial = 0
+        self._started = self._server.now
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._head_bytes += len(url)
+        if self._head_bytes > self._server.settings.api_header_bytes:
+            raise _HeadTooLong
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self._server.settings.api_header_bytes:
+            raise _HeadTooLong
+        lower = name.lower()
+        if lower in _WANTED:
+            self._headers[lower] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        headers = self._headers
+        expects = headers.get(b"expect")
+        if expects is not None and expects.lower() == b"100-continue" and not self._slots and not self._out:
+            self._transport.write(CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        limit = self._server.settings.api_body_bytes
+        if self._body_bytes <= limit:
+            self._body.append(body)
+        elif self._refused is None:
+            self._body = []
+            self._server.counters.refused["body_too_long"] += 1
+            self._refused = Denied(413, "http.body_too_long", f"the body has more than {limit} bytes, the limit")
+            self._final(plain_error(*self._refused))
+
+    def on_message_complete(self) -> None:
+        self._started = 0.0
+        if self._closing or self._refused is not None:
+            return
+        server = self._server
+        server.counters.requests += 1
+        path, _, query = self._url.partition(b"?")
+        headers = self._headers
+        parser = self._parser
+        upgrade = parser.should_upgrade() and headers.get(b"upgrade", b"").lower() == b"websocket"
+        if not parser.should_keep_alive() and not upgrade:
+            self._keep = False
+        get = headers.get
+        origin = get(b"origin", b"").decode("latin-1")
+        query_text = query.decode("latin-1")
+        grant = server.access.check(
+            get(b"host", b"").decode("latin-1"),
+            origin,
+            get(b"authorization", b"").decode("latin-1"),
+            query_text if upgrade else "",
+            self._remote_ip,
+        )
+        slot = _Slot(self)
+        self._slots.append(slot)
+        if isinstance(grant, Denied):
+            server.counters.refused[grant.code.removeprefix("http.")] += 1
+            slot(plain_error(*grant))
+            return
+        body = self._body
+        request = Request(
+            parser.get_method(),
+            path,
+            query_text,
+            headers,
+            body[0] if len(body) == 1 else b"".join(body),
+            grant,
+            origin,
+            upgrade,
+        )
+        if upgrade:
+            self._slots.pop()
+            self._upgrade = request
+            return
+        server.service.handle(request, slot)
+        if len(self._slots) == MAX_UNDER_WAY:
+            self._transport.pause_reading()
+
+    # -- answers
+
+    def answered(self) -> None:
+        """An answer is there; those at the front go out."""
+        slots, out = self._slots, self._out
+        under_way = len(slots)
+        while slots and slots[0].answer is not None:
+            answer = slots.popleft().answer
+            assert answer is not None
+            last = not self._keep and not slots
+            out.append(answer.closing() if last else answer.encoded())
+        if not self._feeding:
+            self._write_ready()
+            if under_way >= MAX_UNDER_WAY > len(slots) and not self._paused and not self._closing:
+                self._resume_reading()
+
+    def _write_ready(self) -> None:
+        out = self._out
+        if out:
+            self._touched = self._server.now
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            self._out = []
+        if (not self._keep or self._server.draining) and not self._slots and not self._closing and not self._started:
+            self._closing = True
+            self._transport.close()
+
+    def _resume_reading(self) -> None:
+        if len(self._slots) < MAX_UNDER_WAY:
+            self._transport.resume_reading()
+
+    # -- ends
+
+    def _refuse_head(self) -> None:
+        if not self._closing:
+            self._server.counters.refused["head_too_long"] += 1
+            limit = self._server.settings.api_header_bytes
+            self._final(plain_error(431, "http.head_too_long", f"the head has more than {limit} bytes, the limit"))
+
+    def _final(self, answer: Answer) -> None:
+        """Answer what cannot be read on from, after the answers that are ready, and close."""
+        self._closing = True
+        self._keep = False
+        self._out.append(answer.closing())
+        out, self._out = self._out, []
+        self._transport.write(b"".join(out))
+        self._transport.close()
+
+    def _take_over(self, early: bytes) -> None:
+        request, self._upgrade = self._upgrade, None
+        if request is None:
+            # Refused, or an upgrade to something else (Java offers h2c with any request), which a server may pass over.
+            self._write_ready()
+            if not self._closing:
+                self._parser = httptools.HttpRequestParser(self)
+                if early:
+                    self.data_received(early)
+            return
+        self._write_ready()
+        self._server.protocols.pop(self, None)
+        self._closing = True
+        taken = self._server.service.upgrade(request, self._transport, early)
+        if isinstance(taken, Answer):
+            self._transport.write(taken.closing())
+            self._transport.close()
+
+    def check_time(self, now: float) -> None:
+        """Called every tick: is this connection too slow, or idle for too long?"""
+        settings = self._server.settings
+        if self._slots or self._closing:
+            return
+        if self._started:
+            if now - self._started > settings.api_request_s:
+                self._server.counters.refused["slow"] += 1
+                self._final(
+                    plain_error(408, "http.slow", f"the request did not arrive within {settings.api_request_s} s")
+                )
+        elif now - self._touched > settings.api_keepalive_s:
+            self._closing = True
+            self._transport.close()
+
+    def drain(self) -> None:
+        """The server closes: an idle connection now, a busy one after its answers."""
+        self._keep = False
+        if not self._slots and not self._started and not self._closing:
+            self._closing = True
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+
+class _HeadTooLong(Exception):
+    """Raised inside the parser's callbacks."""

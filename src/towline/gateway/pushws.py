@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The push API's WebSocket side, ``/ws/v1`` (spec connmix §3): websockets' sans-I/O server on the HTTP connection's transport.
+
+Requests of one socket are carried out in order. Answers go out in order too, except that one which waits for another node
+does not hold back those behind it: the request id tells them apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from websockets.datastructures import Headers
+from websockets.frames import CloseCode as WebSocketCode
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request as UpgradeRequest
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from towline.gateway.closecodes import DRAINING, SILENT, SLOW
+from towline.gateway.httpwire import Answer, plain_error
+from towline.gateway.mesh import Done, Mesh, Outcome, send_problem
+from towline.protocols.connmix import replies
+from towline.protocols.connmix.codes import ApiError, Code, invalid
+from towline.protocols.connmix.requests import (
+    CALLS,
+    ConnCall,
+    MeshPublish,
+    MeshSend,
+    QueuePop,
+    parse_envelope,
+    parse_request,
+)
+
+if TYPE_CHECKING:
+    from towline.gateway.pushapi import Request
+
+CLOSE_WAIT_S = 5.0
+
+
+class PushSockets:
+    """What all sockets of ``/ws/v1`` share."""
+
+    def __init__(
+        self, mesh: Mesh, max_data_bytes: int, max_message_bytes: int, limit: int, read_timeout_s: float
+    ) -> None:
+        self.mesh = mesh
+        self.max_data_bytes = max_data_bytes
+        self.max_message_bytes = max_message_bytes
+        self.outbox_bytes = limit
+        self.read_timeout_s = read_timeout_s
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time()
+        self.sockets: dict[PushSocket, None] = {}
+        self.opened = 0
+        self.requests = 0
+        self.errors: Counter[int] = Counter()
+        self.closed: Counter[str] = Counter()
+        self._tick_s = min(1.0, read_timeout_s / 4)
+        self._timer = self.loop.call_later(self._tick_s, self._tick)
+
+    def _tick(self) -> None:
+        self.now = self.loop.time()
+        self._timer = self.loop.call_later(self._tick_s, self._tick)
+        oldest = self.now - self.read_timeout_s
+        for one in [one for one in self.sockets if one.last_seen < oldest]:
+            one.close(SILENT.code, SILENT.reason, SILENT.cause)
+
+    def close(self) -> None:
+        """Tell all sockets to reconnect elsewhere."""
+        self._timer.cancel()
+        for one in list(self.sockets):
+            one.close(DRAINING.code, DRAINING.reason, DRAINING.cause)
+
+
+class PushSocket(asyncio.Protocol):
+    """One back end's socket."""
+
+    def __init__(
+        self, shared: PushSockets, request: Request, transport: asyncio.Transport, server: ServerProtocol
+    ) -> None:
+        self._shared = shared
+        self._write_role = "write" in request.grant.roles
+        self._transport = transport
+        self._server = server
+        self._out: list[bytes] = []
+        self._scheduled = False
+        self._fragments: list[bytes] = []
+        self._cause = ""
+        self._over = False
+        self.last_seen = shared.now
+
+    @classmethod
+    def open(
+        cls, shared: PushSockets, request: Request, transport: asyncio.Transport, early: bytes
+    ) -> PushSocket | Answer:
+        """Finish the handshake and take the transport over, or say why not."""
+        server = ServerProtocol(state=State.CONNECTING, max_size=shared.max_message_bytes)
+        target = request.path.decode("latin-1") + (f"?{request.query}" if request.query else "")
+        headers = Headers(
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.items()]
+        )
+        response = server.accept(UpgradeRequest(target, headers))
+        if response.status_code != 101:
+            return plain_error(response.status_code, "http.upgrade", "not a valid WebSocket upgrade")
+        server.send_response(response)
+        # The parser of a ServerProtocol begins with the request, which was read elsewhere: begin behind it.
+        server.parser = super(ServerProtocol, server).parse()
+        next(server.parser)
+        socket = cls(shared, request, transport, server)
+        shared.sockets[socket] = None
+        shared.opened += 1
+        transport.set_protocol(socket)
+        socket._flush()
+        if early:
+            socket.data_received(early)
+        return socket
+
+    # -- asyncio
+
+    def data_received(self, data: bytes) -> None:
+        self.last_seen = self._shared.now
+        server = self._server
+        server.receive_data(data)
+        for event in server.events_received():
+            if isinstance(event, Frame):
+                self._frame(event)
+        self._flush()
+        if server.close_expected():
+            self._end()
+
+    def eof_received(self) -> bool:
+        self._server.receive_eof()
+        self._flush()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over = True
+        shared = self._shared
+        if shared.sockets.pop(self, self) is None:
+            shared.closed[self._cause or "closed_by_peer"] += 1
+
+    # -- frames
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            data = bytes(frame.data)
+            if frame.fin and not self._fragments:
+                self._request(data)
+            else:
+                self._fragments.append(data)
+                if frame.fin:
+                    whole, self._fragments = b"".join(self._fragments), []
+                    self._request(whole)
+
+    def _request(self, text: bytes) -> None:
+        shared = self._shared
+        if text == b"ping":
+            self._text(b"pong")
+            return
+        shared.requests += 1
+        number = b"null"
+        try:
+            unparsed = parse_envelope(text)
+            number = unparsed.id
+            request = parse_request(unparsed, shared.max_data_bytes)
+            if not self._write_role:
+                raise ApiError(Code.FORBIDDEN, "this user lacks the role write")
+            self._execute(request, number)
+        except ApiError as error:
+            self._error(error, number)
+
+    def _execute(self, request: Any, number: bytes) -> None:
+        mesh = self._shared.mesh
+        match request:
+            case MeshPublish(channel, data, kind):
+
+                def published(outcome: Outcome) -> None:
+                    self._text(replies.counts(outcome[0], outcome[1], number))
+
+                mesh.publish_then(channel, data, kind == "binary", published)
+            case MeshSend(client_id, data, kind):
+
+                def sent(outcome: Outcome) -> None:
+                    problem = send_problem(client_id, outcome)
+                    if problem is None:
+                        self._text(replies.done(number))
+                    else:
+                        self._error(problem, number)
+
+                mesh.send_then(client_id, data, kind == "binary", sent)
+            case ConnCall(client_id, function, arguments):
+                check_call(function, arguments)
+
+                def called(done: Done) -> None:
+                    if done.problem:
+                        self._error(ApiError(Code.EXECUTION_FAILED, done.problem), number)
+                    else:
+                        self._text(replies.done(number))
+
+                mesh.call_then(client_id, function, arguments, called)
+            case QueuePop():
+                raise ApiError(Code.CONSUMPTION_FAILED, "this node has no topics: no entry pushes to any")
+            case _:
+                raise ApiError(Code.CANCEL_FAILED, "this socket consumes no topics")
+
+    # -- out
+
+    def _error(self, error: ApiError, number: bytes) -> None:
+        self._shared.errors[int(error.code)] += 1
+        self._text(replies.error(error, number))
+
+    def _text(self, data: bytes) -> None:
+        if self._over or self._server.state is not State.OPEN:
+            return
+        self._server.send_text(data)
+        if not self._scheduled:
+            self._scheduled = True
+            self._shared.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        out = [data for data in self._server.data_to_send() if data]
+        if not out or self._over:
+            return
+        transport = self._transport
+        transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if transport.get_write_buffer_size() > self._shared.outbox_bytes:
+            self.close(SLOW.code, SLOW.reason, SLOW.cause)
+
+    def close(self, code: int, reason: str, cause: str) -> None:
+        """Start the closing handshake; the connection is cut when the peer does not follow."""
+        if self._over or self._server.state is not State.OPEN:
+            return
+        self._cause = cause
+        self._shared.sockets.pop(self, None)
+        self._shared.closed[cause] += 1
+        self._server.send_close(WebSocketCode(code) if code < 3000 else code, reason)
+        self._flush()
+        self._shared.loop.call_later(CLOSE_WAIT_S, self._transport.abort)
+
+    def _end(self) -> None:
+        """The closing handshake is done, or failed: the server closes first."""
+        if not self._over:
+            self._transport.close()
+
+
+def check_call(function: str, arguments: list[Any]) -> None:
+    """``subscribe`` and ``unsubscribe`` want names (101); an unknown function is 301 at the connection's node."""
+    if function in CALLS and not arguments:
+        raise invalid(f"`a` must not be empty for {function}")

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be set about a gateway node. Times are seconds, sizes are bytes; addresses are ``host:port``, ``[::1]:port``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Address = Annotated[str, Meta(min_length=3)]
+
+
+class UserSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Someone who may use the push API."""
+
+    username: Annotated[str, Meta(description="Name for HTTP Basic", min_length=1)]
+    password: Annotated[str, Meta(description="Password for HTTP Basic", min_length=1, extra={"secret": True})]
+    roles: Annotated[
+        tuple[Literal["read", "write"], ...],
+        Meta(description="`read`: versions, nodes, metrics, opening `/ws/v1`; `write`: everything that acts"),
+    ] = ("read", "write")
+    host: Annotated[
+        str, Meta(description="Where this user may come from: `*`, or IPv4 with `*` parts such as `172.16.*.*`")
+    ] = "*"
+
+
+class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One more port for clients, with its own entry."""
+
+    listen: Annotated[Address, Meta(description="Address of the port")]
+    path: Annotated[str, Meta(description="Path that clients connect to", pattern="^/")] = "/"
+    entry: Annotated[str, Meta(description="Python file that handles this listener's connections, or a built-in")] = ""
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the section ``gateway``."""
+
+    api_listen: Annotated[Address, Meta(description="Address of the push API for back ends")] = "127.0.0.1:6789"
+    clients_listen: Annotated[
+        Address, Meta(description="Address of the first port for clients; agents connect there too, on `/link/v1`")
+    ] = "127.0.0.1:6790"
+    link_listen: Annotated[
+        str, Meta(description="Address of an own port for agents; empty: they share the first clients' port")
+    ] = ""
+    path: Annotated[str, Meta(description="Path that clients connect to on the first port", pattern="^/")] = "/"
+    entry: Annotated[
+        str,
+        Meta(
+            description="What handles clients of the first port: a Python file, or the built-in `builtin:echo`; "
+            "empty: no clients, agents only"
+        ),
+    ] = ""
+    listeners: Annotated[tuple[ListenerSettings, ...], Meta(description="Further ports for clients")] = ()
+    users: Annotated[
+        tuple[UserSettings, ...],
+        Meta(description="Who may use the push API; empty: everybody who can reach it", extra={"live": True}),
+    ] = ()
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names by which an open push API may be called in the Host header, besides IP addresses, "
+            "`localhost` and the name in `api_listen`"
+        ),
+    ] = ()
+    origins: Annotated[
+        tuple[str, ...],
+        Meta(description="Web origins such as `https://app.example` whose pages may call the push API from a browser"),
+    ] = ()
+    max_message_bytes: Annotated[
+        int, Meta(description="Longest message from a client", ge=125, le=16 * 1024 * 1024)
+    ] = 64 * 1024
+    max_push_bytes: Annotated[
+        int, Meta(description="Longest data of one send or publish; what a bus message can carry", ge=1, le=250_000)
+    ] = 240 * 1024
+    outbox_bytes: Annotated[
+        int,
+        Meta(
+            description="What may wait for one client in this process; a client further behind is disconnected",
+            ge=65536,
+        ),
+    ] = 1024 * 1024
+    send_buffer_bytes: Annotated[
+        int, Meta(description="The kernel's send buffer for one client (SO_SNDBUF); 0 leaves it to the system", ge=0)
+    ] = 256 * 1024
+    read_timeout_s: Annotated[
+        float, Meta(description="A client that sends nothing, not even a ping, for this long is disconnected", gt=0)
+    ] = 60.0
+    handshake_timeout_s: Annotated[float, Meta(description="Time for a client to finish its upgrade", gt=0)] = 5.0
+    api_header_bytes: Annotated[int, Meta(description="Longest head of a request to the push API", ge=1024)] = 16 * 1024
+    api_body_bytes: Annotated[int, Meta(description="Longest body of a request to the push API", ge=1024)] = 512 * 1024
+    api_request_s: Annotated[
+        float, Meta(description="Time for a whole request to the push API to arrive, from its first byte", gt=0)
+    ] = 10.0
+    api_keepalive_s: Annotated[
+        float, Meta(description="An idle connection to the push API, and a silent `/ws/v1`, is closed after this", gt=0)
+    ] = 60.0
+    api_connections: Annotated[int, Meta(description="Connections to the push API at once", ge=1)] = 4096
+    answer_s: Annotated[
+        float, Meta(description="How long a send or publish waits for the counts of another node", gt=0, le=60)
+    ] = 1.0
+    drain_s: Annotated[
+        float, Meta(description="Closing a node spreads its clients' reconnects over this long", ge=0, le=300)
+    ] = 0.0
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """``host:port`` in two; IPv6 hosts in brackets. ValueError says what is wrong."""
+    host, colon, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{address!r}: write an IPv6 address in brackets, as [::1]:6789")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not host:port")
+    return host, int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """The inverse of :func:`split_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
