@@ -14,7 +14,7 @@ Commands: TypeAlias = list[CommandRow]
 class LedgerStore(Protocol):
     """The promise: ACKED ran once; EXPIRED and CANCELLED never ran; what cannot be known is UNKNOWN.
 
-    Rows come with their steps, except in :meth:`list` and in the lists of sweeps where ``steps`` is empty.
+    Rows come with their steps.
     """
 
     async def create(self, workgroup: str, command: NewCommand) -> Created:
@@ -84,7 +84,7 @@ class LedgerStore(Protocol):
         every WELCOME (the agent knows them by id)."""
         ...
 
-    async def to_query(self, workgroup: str, device_id: str, limit: int = 100) -> Commands:
+    async def to_query(self, workgroup: str, device_id: str, now_us: int, limit: int = 100) -> Commands:
         """Rows whose fate only the agent's journal knows: ``unknown`` ones, and whatever left ``queued``, is not final
         and has outlived its life. Oldest first."""
         ...

@@ -48,8 +48,9 @@ class RecordStore(Protocol):
         States: the last to arrive wins, except that in the backlog lane an older ``time_us`` than stored loses.
         Command steps go through the ledger's rules (:meth:`LedgerStore.apply_step`).
 
-        NotFound ``device.unknown``. InvalidInput ``record.bad_value``: a value cannot be stored, ``where`` is
-        ``items[i].fields.name``.
+        An item that cannot be kept is left out and told in ``refused``: a batch is never sent again for its sake.
+
+        NotFound ``device.unknown``.
         """
         ...
 

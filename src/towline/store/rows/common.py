@@ -8,7 +8,7 @@ says bytes. Every row names its workgroup, directly or through the call that ask
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -18,8 +18,15 @@ from towline.protocols.link.items import Dec
 
 T = TypeVar("T")
 
-Value: TypeAlias = int | bool | str | Dec | datetime | None
-"""A field's value as stored: the link's values, and aware datetimes (UTC, microseconds)."""
+
+class Date(msgspec.Struct, array_like=True, tag="t", frozen=True):
+    """A moment as a value: microseconds UTC."""
+
+    us: int
+
+
+Value: TypeAlias = int | bool | str | Dec | Date | None
+"""A field's value as stored: the link's values, and dates."""
 
 Point: TypeAlias = tuple[int, Value]
 """``(event_time_us, value)``."""
@@ -46,6 +53,8 @@ TokenKind: TypeAlias = Literal["session", "api", "device"]
 SYSTEM: Final = "_system"
 """The workgroup of what belongs to the installation itself (hub identity, leases). No real workgroup has an underscore."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 DEFAULT_GROUP: Final = "default"
 
 
@@ -64,8 +73,8 @@ def plain(value: Value) -> int | bool | str | Decimal | None:
     """A value in everyday types: a decimal as Decimal (its digits kept), a date as RFC 3339 text with µs."""
     if isinstance(value, Dec):
         return Decimal(value.text)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, Date):
+        return (_EPOCH + timedelta(microseconds=value.us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return value
 
 

@@ -18,12 +18,15 @@ class Stored(Row, frozen=True, kw_only=True):
     ``acked``: the lane's last stored sequence, to be sent in the ACK.
     ``records[i]`` has message_id ``first_message_id + i``; all have store time ``stored_us``.
     ``gap``: sequences missing before this batch (0 mostly).
+    ``refused``: ``(index in items, why)`` of items that no store can keep (an integer over 64 bits, a state that is not
+    UTF-8); counted with the device's drops as ``refused``, the rest is stored.
     """
 
     device_id: str
     duplicate: bool
     acked: int
     gap: int = 0
+    refused: Sequence[tuple[int, str]] = ()
     stored_us: int = 0
     first_message_id: int = 0
     records: Sequence[Record] = ()
