@@ -7,6 +7,7 @@ import asyncio
 import datetime
 import ipaddress
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -360,6 +361,25 @@ async def test_accounts(crowd: Crowd) -> None:
         in_url = await crowd.bus(server.url.replace("://", "://towline:right@"))
         assert in_url.connected
         await crowd.buses.pop().close()
+    finally:
+        server.stop()
+
+
+async def test_the_permissions_in_the_documentation_suffice(crowd: Crowd) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "bus.md").read_text("utf-8")
+    block = re.search(r"^authorization \{.*?^\}", page, re.DOTALL | re.MULTILINE)
+    assert block is not None
+    server = NatsServer(config=block[0].replace("$TOWLINE_NATS_PASSWORD", "right")).start()
+    try:
+        bus = await crowd.bus(BusSettings(url=server.url, user="towline", password="right"))
+        recorder = Recorder()
+        node = await bus.open("node", recorder, lease_number=True, events=True)
+        assert node.number == 0
+        assert await node.call(node.address, b"x", 5) == b"X"
+        node.announce(b"event")
+        await until(lambda: recorder.payloads("event"))
+        await crowd.buses.pop().close()
+        assert bus.link.cuts == 0
     finally:
         server.stop()
 
