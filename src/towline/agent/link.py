@@ -157,8 +157,7 @@ class Link:
         self.identity = identity
         return True
 
-    # -- one connection
-    # ------------------------------------------------------------------------------------------------
+    # -- one connection -----------------------------------------------------------------------------------------
 
     async def _connection(self, stop: asyncio.Event) -> None:
         self.counters["dials"] += 1
@@ -168,10 +167,10 @@ class Link:
             raise Unavailable("link.certificate", f"the certificate to trust cannot be read: {error}") from None
         wire = await dial(self.url, context)
         try:
-            welcome = await self._sign_in(wire, stop)
+            early: list[bytes] = []  # frames that come before their handlers are ready
+            welcome = await self._sign_in(wire, early, stop)
             if welcome is None:
                 return
-            wire.on_frame = lambda frame: self._on_frame(wire, frame)
             await self._uplink.online(welcome.acked, wire.send)
             self.online = True
             self.counters["welcomes"] += 1
@@ -179,6 +178,9 @@ class Link:
             log.info("link up", extra={"device": self.identity.device_id, "counter": welcome.counter})
             self._downlink.link_up(wire.send)
             try:
+                wire.on_frame = lambda frame: self._on_frame(wire, frame)
+                for frame in early:
+                    self._on_frame(wire, frame)
                 await self._keep_alive(wire, welcome, stop)
             finally:
                 self.online = False
@@ -188,10 +190,8 @@ class Link:
         finally:
             wire.close("done" if not wire.closed.is_set() else wire.reason)
 
-    async def _sign_in(self, wire: Wire, stop: asyncio.Event) -> Welcome | None:
-        """WELCOME, or None when told to stop. What comes behind WELCOME in the same read waits for its
-        handler.
-        """
+    async def _sign_in(self, wire: Wire, early: list[bytes], stop: asyncio.Event) -> Welcome | None:
+        """WELCOME, or None when told to stop. What comes behind WELCOME goes to ``early``."""
         identity = self.identity
         handshake = AgentHandshake(
             device_id=identity.device_id,
@@ -208,7 +208,6 @@ class Link:
         )
         finished = asyncio.Event()
         failures: list[LinkError] = []
-        early: list[bytes] = []
 
         def on_frame(frame: bytes) -> None:
             if handshake.state == "done":
@@ -239,8 +238,6 @@ class Link:
             why = wire.reason if wire.closed.is_set() else f"no answer within {HANDSHAKE_S:.0f} s"
             raise Unavailable("link.handshake", f"signing in at {self.url} failed: {why}")
         self._heard = self._clock.monotonic()
-        if early:
-            asyncio.get_running_loop().call_soon(lambda: [self._on_frame(wire, frame) for frame in early])
         return handshake.welcome
 
     async def _keep_alive(self, wire: Wire, welcome: Welcome, stop: asyncio.Event) -> None:
