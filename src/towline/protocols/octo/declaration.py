@@ -328,7 +328,7 @@ class _Checker:
             source = index.properties.get(param.value_from_property)
             if source is None or source.display_type != "valueFromProperty":
                 raise self._bad(
-                    f"{param.value_from_property!r} is no property of this module with type 'valueFromProperty'",
+                    f"{param.value_from_property!r} is no property of this module with displayType 'valueFromProperty'",
                     f"{at}.valueFromProperty",
                 )
             return

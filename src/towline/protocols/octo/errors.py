@@ -14,7 +14,7 @@ import msgspec
 
 from towline.errors import InvalidInput
 
-MAX_MESSAGE_CHARS = 400
+MAX_MESSAGE_CHARS = 300
 """Error messages quote what came in; this keeps a reply under the payload limit whatever that was."""
 
 

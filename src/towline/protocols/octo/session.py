@@ -195,6 +195,8 @@ class Session:
             raise OctoError(Reason.METHOD, "v1 is switched off: sign and send v2", where="$.method")
         if self.declaration is None and name is not Name.UPDATE:
             raise OctoError(Reason.SEQUENCE, f"{name} before this connection's first notifyPluginUpdate")
+        if envelope.version == "v1" and isinstance(envelope.params.get("epoch"), int):
+            envelope.params["epoch"] = str(envelope.params["epoch"])  # as scripts send it
         member = "clientAppGUID" if name is Name.LOCAL_COMMAND else "appGUID"
         signer = check_guid(_text(envelope, member), f"$.params.{member}")
         if self.app_guid is not None and signer != self.app_guid:
@@ -306,8 +308,6 @@ def _local(message: m.LocalCommandMessage) -> LocalCommandAsked:
 
 def _text(envelope: Envelope, member: str) -> str:
     value = envelope.params.get(member)
-    if envelope.version == "v1" and member == "epoch" and isinstance(value, int):
-        return str(value)  # as scripts send it
     if not isinstance(value, str):
         problem = "is required" if value is None else "must be a string"
         raise OctoError(Reason.SCHEMA, f"{member} {problem}", where=f"$.params.{member}")
