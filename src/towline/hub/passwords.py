@@ -50,6 +50,10 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
+    async def renewed(self, stored: str, password: str) -> str | None:
+        """A new hash of a password that was right, when ``stored`` was made with weaker parameters; else None."""
+        return await self.hash(password) if self._hasher.check_needs_rehash(stored) else None
+
     async def _run(self, function: Callable[[*A], T], *args: *A) -> T:
         if self._waiting >= _MAX_WAITING:
             raise Unavailable("login.busy", "too many sign-ins at once", hint="try again in a few seconds")

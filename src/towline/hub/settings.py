@@ -74,7 +74,6 @@ class HubSettings(msgspec.Struct, frozen=True, kw_only=True):
     records_days: Annotated[
         int, Meta(description="How long metrics and events are kept, in days.", ge=1, le=36_500)
     ] = 90
-    audit_days: Annotated[int, Meta(description="How long the audit log is kept, in days.", ge=1, le=36_500)] = 365
     commands_days: Annotated[
         int, Meta(description="How long finished commands are kept, in days.", ge=30, le=36_500)
     ] = 90

@@ -13,6 +13,8 @@ T = TypeVar("T")
 Value = int | bool | str | Decimal | None
 """A field's value: integer, bool, keyword/text/date (str), decimal, or null. Never a float."""
 
+EnrolmentState = Literal["open", "used", "expired", "revoked"]
+
 PresenceState = Literal["online", "offline", "verifying", "never"]
 
 CommandState = Literal[
@@ -107,7 +109,7 @@ class EnrolmentView(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     created_us: int
     expires_us: int
-    state: Literal["open", "used", "expired", "revoked"]
+    state: EnrolmentState
     device_id: str | None = None
     line: str = ""
     token: str = ""
@@ -216,12 +218,17 @@ class CommandView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a remote shell command ended. ``return_code`` is −1 with a ``reason`` word when the device could not say."""
+    """How a remote shell command ended.
+
+    ``return_code`` is negative with a ``reason`` word when the command was killed, never ran, or its end is not known;
+    ``message`` then says so for people.
+    """
 
     stdout: str
     stderr: str
     return_code: int
     reason: str | None = None
+    message: str = ""
 
 
 class UserView(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all use-case families of one hub share: store, endpoint, clock, settings, secrets, counters, audit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+
+from towline.bus.base import Endpoint
+from towline.clock import Clock
+from towline.errors import TowlineError
+from towline.hub import events, privileges
+from towline.hub.actor import Actor
+from towline.hub.sealing import Sealer
+from towline.hub.settings import HubSettings
+from towline.ids import RandomBytes
+from towline.store.base import Store
+from towline.store.rows import AuditEntry
+
+log = logging.getLogger("towline.hub")
+
+
+class Core:
+    """Built once by the hub; families keep a reference. ``endpoint`` is set by the hub's start."""
+
+    endpoint: Endpoint
+
+    def __init__(self, store: Store, clock: Clock, settings: HubSettings, sealer: Sealer, random: RandomBytes) -> None:
+        self.store = store
+        self.clock = clock
+        self.settings = settings
+        self.sealer = sealer
+        self.random = random
+        self.counters: Counter[str] = Counter()
+        self.hub_id = ""
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def check(self, actor: Actor, use_case: str) -> None:
+        """Refused ``privilege.missing``."""
+        privileges.check(actor, use_case)
+
+    def announce(self, happening: events.Happening) -> None:
+        """Tell the doors, after the commit that made it true."""
+        self.counters["events.announced"] += 1
+        self.endpoint.announce(events.encode(happening))
+
+    async def audit(self, actor: Actor, action: str, entity: str = "", entity_id: str = "", **detail: object) -> None:
+        """Write an entry: who did what to which thing."""
+        await self.store.audit.append(
+            AuditEntry(
+                workgroup=actor.workgroup,
+                time_us=self.clock.now_us(),
+                user_id=actor.user_id,
+                user_name=actor.name,
+                action=action,
+                entity=entity,
+                entity_id=entity_id,
+                detail=msgspec.json.encode(detail).decode(),
+                address=actor.remote,
+            )
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run ``work`` beside; what it raises is logged and counted, and :meth:`close` ends it."""
+        task = asyncio.get_running_loop().create_task(self._guard(work, name), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guard(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        try:
+            await work
+        except TowlineError as error:
+            self.counters[f"failed.{error.code}"] += 1
+            log.warning("%s failed: %s", name, error, extra={"code": error.code})
+        except Exception:
+            self.counters["failed.internal"] += 1
+            log.exception("%s failed", name)
+
+    async def close(self) -> None:
+        """End what :meth:`spawn` started."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

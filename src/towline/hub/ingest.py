@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ingest: one batch, one transaction, then the acknowledgement and what the doors are told, with the same ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from towline.errors import InvalidInput, NotFound, Unavailable
+from towline.hub import events
+from towline.hub.actor import Actor
+from towline.hub.core import Core, log
+from towline.hub.session import Session
+from towline.protocols.link import messages as m
+from towline.protocols.link.frames import Frame, LinkError
+from towline.protocols.link.items import Batch, Dec, Lane, Record
+from towline.protocols.link.lanes import STREAM_OF_LANE
+from towline.store.rows import StepOutcome, Stored
+
+if TYPE_CHECKING:
+    from towline.hub.links import Links
+
+_T = TypeVar("_T")
+
+_ANNOUNCE_BYTES = 128 * 1024
+"""About how much one happening may carry; the bus takes 256 KiB."""
+
+REJECTED = "rejected"
+"""The kind under which items that the hub cannot store are counted among a device's drops."""
+
+_LANES: dict[int, Lane] = {1: "urgent", 2: "live", 3: "backlog"}
+
+
+class _Spool(msgspec.Struct):
+    spool_id: str = ""
+
+
+_spool_decoder = msgspec.msgpack.Decoder(_Spool)
+
+
+class Ingest:
+    """What lanes bring."""
+
+    def __init__(self, core: Core, links: Links, on_steps: Callable[[str, Sequence[StepOutcome]], None]) -> None:
+        self._core = core
+        self._links = links
+        self._on_steps = on_steps
+
+    async def batch(self, session: Session, batch: Batch) -> None:
+        """Store a batch and acknowledge it. What can never be stored is acknowledged too, counted and audited: a
+        poisoned batch must not block its lane for ever. When the store cannot write, nothing is said: it comes again."""
+        core = self._core
+        dropped = dict(batch.dropped)
+        if batch.unknown:
+            dropped["unknown_kind"] = dropped.get("unknown_kind", 0) + batch.unknown
+        try:
+            stored = await core.store.records.store_batch(
+                session.workgroup,
+                session.device_id,
+                batch.spool_id,
+                batch.lane,
+                batch.seq,
+                batch.items,
+                dropped,
+                core.clock.now_us(),
+            )
+        except InvalidInput as error:
+            stored = await self._reject(
+                session, batch.spool_id, batch.lane, batch.seq, len(batch.items), dropped, error
+            )
+        except NotFound:  # deleted a moment ago; its link is being closed
+            core.counters["ingest.no_device"] += 1
+            return
+        except Unavailable as error:
+            core.counters["ingest.store_unavailable"] += 1
+            log.warning("a batch of %s cannot be stored now: %s", session.device_id, error)
+            return
+        self._ack(session, batch.spool_id, batch.lane, stored.acked)
+        if stored.duplicate:
+            core.counters["ingest.duplicates"] += 1
+            return
+        core.counters["ingest.batches"] += 1
+        core.counters["ingest.records"] += len(stored.records)
+        if stored.gap:
+            core.counters["ingest.gaps"] += stored.gap
+        self._tell(session.workgroup, stored)
+
+    async def bad_batch(self, session: Session, frame: Frame, error: LinkError) -> bool:
+        """A BATCH frame whose body is no batch: acknowledged as rejected when it is known what it is."""
+        lane = _LANES.get(frame.stream)
+        spool_id = self._spool_of(frame) or session.spool_id
+        self._core.counters["ingest.malformed"] += 1
+        if lane is None or not spool_id or frame.seq < 1 or error.code != "link.batch":
+            return False
+        try:
+            stored = await self._reject(session, spool_id, lane, frame.seq, 1, {}, error)
+        except (NotFound, Unavailable):
+            return True
+        self._ack(session, spool_id, lane, stored.acked)
+        return True
+
+    async def _reject(
+        self,
+        session: Session,
+        spool_id: str,
+        lane: Lane,
+        seq: int,
+        items: int,
+        dropped: dict[str, int],
+        error: InvalidInput,
+    ) -> Stored:
+        core = self._core
+        core.counters["ingest.rejected"] += 1
+        log.warning("batch %s/%d of %s is refused: %s", lane, seq, session.device_id, error)
+        counted = {**dropped, REJECTED: dropped.get(REJECTED, 0) + items}
+        stored = await core.store.records.store_batch(
+            session.workgroup, session.device_id, spool_id, lane, seq, [], counted, core.clock.now_us()
+        )
+        if not stored.duplicate:
+            await core.audit(
+                Actor.system(session.workgroup),
+                "device.batch_rejected",
+                "device",
+                session.device_id,
+                lane=lane,
+                seq=seq,
+                items=items,
+                code=error.code,
+                reason=str(error)[:300],
+            )
+        return stored
+
+    @staticmethod
+    def _spool_of(frame: Frame) -> str:
+        try:
+            return _spool_decoder.decode(frame.body).spool_id
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return ""
+
+    def _ack(self, session: Session, spool_id: str, lane: Lane, seq: int) -> None:
+        ack = m.Ack(spool_id=spool_id, lane=lane, seq=seq)
+        self._links.send(session, m.encode(ack, stream=STREAM_OF_LANE[lane], seq=seq))
+
+    def _tell(self, workgroup: str, stored: Stored) -> None:
+        """Announce what was committed, in the order of the commit."""
+        core, device_id = self._core, stored.device_id
+        if stored.steps:
+            self._on_steps(workgroup, stored.steps)
+        if not core.endpoint.members("door"):
+            return
+        for part, first_id in parts(stored):
+            core.announce(
+                events.RecordsStored(
+                    workgroup=workgroup,
+                    device_id=device_id,
+                    first_message_id=first_id,
+                    store_time_us=stored.stored_us,
+                    records=[_record(record, first_id + at) for at, record in enumerate(part)],
+                )
+            )
+        if stored.states:
+            states = [
+                events.ChangedState(
+                    app_guid=state.app_guid,
+                    table=state.table,
+                    source=state.source,
+                    name=state.name,
+                    value=state.value.decode(errors="replace"),
+                    time_us=state.time_us,
+                )
+                for state in stored.states
+            ]
+            for chunk in _chunks(states, lambda state: 150 + 4 * len(state.value)):
+                core.announce(events.StatesChanged(workgroup=workgroup, device_id=device_id, states=chunk))
+        for row in stored.declarations:
+            core.announce(
+                events.Declared(
+                    workgroup=workgroup,
+                    device_id=device_id,
+                    app_guid=row.app_guid,
+                    app_name=row.app_name,
+                    version=row.version,
+                )
+            )
+        for presence in stored.plugin_presences:
+            core.announce(
+                events.PluginPresence(
+                    workgroup=workgroup,
+                    device_id=device_id,
+                    app_guid=presence.app_guid,
+                    app_name=presence.app_name,
+                    online=presence.online,
+                    cause=presence.cause,
+                    since_us=presence.since_us,
+                )
+            )
+        for alert in stored.alerts:
+            core.announce(
+                events.AlertRaised(
+                    workgroup=workgroup,
+                    device_id=device_id,
+                    app_guid=alert.app_guid,
+                    table=alert.table,
+                    source=alert.source,
+                    name=alert.name,
+                    action=alert.action,
+                    message=alert.message,
+                    time_us=alert.time_us,
+                )
+            )
+
+
+def parts(stored: Stored) -> Iterator[tuple[list[Record], int]]:
+    """The records in portions that fit a bus message, each with its first message_id."""
+    first_id = stored.first_message_id
+    for chunk in _chunks(list(stored.records), _size):
+        yield chunk, first_id
+        first_id += len(chunk)
+
+
+def _chunks(items: list[_T], size: Callable[[_T], int]) -> Iterator[list[_T]]:
+    chunk: list[_T] = []
+    total = 0
+    for item in items:
+        bytes_ = size(item)
+        if chunk and total + bytes_ > _ANNOUNCE_BYTES:
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(item)
+        total += bytes_
+    if chunk:
+        yield chunk
+
+
+def _size(record: Record) -> int:
+    """At most about what a record takes in a happening."""
+    total = 100 + len(record.table) + len(record.source)
+    for name, value in record.fields.items():
+        total += 16 + 4 * len(name)
+        if isinstance(value, str):
+            total += 4 * len(value)
+        elif isinstance(value, Dec):
+            total += len(value.text)
+    return total
+
+
+def _record(record: Record, message_id: int) -> events.StoredRecord:
+    return events.StoredRecord(
+        message_id=message_id,
+        kind=record.kind,
+        table=record.table,
+        source=record.source,
+        event_time_us=record.event_time_us,
+        fields={
+            name: ("d", value.text) if type(value) is Dec else value  # type: ignore[misc]
+            for name, value in record.fields.items()
+        },
+    )
