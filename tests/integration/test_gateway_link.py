@@ -15,7 +15,7 @@ from tests.helpers import until
 from towline.bus.base import Endpoint, Member
 from towline.bus.memory import MemoryBus
 from towline.clock import SystemClock
-from towline.gateway import link_entry
+from towline.gateway import linksocket
 from towline.gateway.node import Node
 from towline.gateway.settings import GatewaySettings
 from towline.protocols.link import relay
@@ -159,7 +159,7 @@ async def test_a_close_comes_after_what_is_queued_and_its_cause_comes_back(hub: 
 async def test_without_a_hub_a_new_link_is_refused(node: Node) -> None:
     async with agent(node) as socket:
         refused = expect(decode_frame(await received(socket)), Refused)
-        assert (refused.code, refused.retry_after_s) == ("hub_unavailable", link_entry.RETRY_S)
+        assert (refused.code, refused.retry_after_s) == ("hub_unavailable", linksocket.RETRY_S)
         assert (await closed(socket))[0] == 3005
     await until(lambda: node.links.counters.closed["hub_unavailable"] == 1)
 
@@ -219,8 +219,8 @@ async def test_what_is_no_frame_ends_the_link(
 
 
 async def test_silence_and_slow_sign_in_end_a_link(hub: FakeHub, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_entry, "HANDSHAKE_S", 0.2)
-    monkeypatch.setattr(link_entry, "SILENT_S", 0.6)
+    monkeypatch.setattr(linksocket, "HANDSHAKE_S", 0.2)
+    monkeypatch.setattr(linksocket, "SILENT_S", 0.6)
     async with agent(node) as slow:
         await opened(hub)
         assert (await closed(slow))[0] == 3004

@@ -15,47 +15,27 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
+from picows import WSListener, WSUpgradeRequest
 
 from towline.bus.base import Endpoint
 from towline.clock import Clock
 from towline.errors import TowlineError, Unavailable
 from towline.gateway import metrics
 from towline.gateway.closecodes import (
-    DRAINING,
-    HANDSHAKE,
     NO_HUB,
     NO_NUMBER,
-    SILENT,
-    SLOW,
-    TOO_BIG,
-    UNKNOWN_LINK,
     CloseCode,
 )
-from towline.gateway.frames import binary_frame, pong_frame
-from towline.gateway.listener import CLOSE_WAIT_S, close_number, peer_address, picows_code
+from towline.gateway.linksocket import LinkListener
 from towline.gateway.snowflake import Snowflakes
 from towline.protocols.link import relay
-from towline.protocols.link.frames import Priority, Type, frame_type, pong_for
-from towline.protocols.link.limits import HANDSHAKE_S, MAX_FRAME, SILENT_S
-from towline.protocols.link.messages import Refused, Resync
+from towline.protocols.link.frames import Priority
+from towline.protocols.link.messages import Resync
 from towline.protocols.link.messages import encode as encode_body
-from towline.protocols.link.streams import Outbox
 
 log = logging.getLogger("towline.gateway.link")
 
 TICK_S = 0.5
-
-MAX_FRAMES_A_TICK = 1000
-"""Frames of one link in a tick; at more, reading pauses until the next (the sender feels it as a slow network)."""
-
-AHEAD_BYTES = 32 * 1024
-"""What may wait in a transport. Little, so that an urgent frame is never far behind bulk."""
-
-RETRY_S = 5.0
-"""What an agent is told to wait when there is no hub."""
-
-LinkCause = str
 
 
 class LinkCounters:
@@ -236,7 +216,7 @@ class LinkEntry:
         if not self.tell(link.hub, relay.Frame(link.conn, data)):
             self.counters.dropped_no_hub += 1
 
-    def gone(self, link: LinkListener, cause: LinkCause, detail: str) -> None:
+    def gone(self, link: LinkListener, cause: str, detail: str) -> None:
         """An agent's socket is closed."""
         self.counters.closed[cause] += 1
         if self.links.pop(link.conn, None) is not None:
@@ -258,185 +238,6 @@ class LinkEntry:
         self._timer = self._loop.call_later(TICK_S, self._tick)
         for link in list(self.links.values()):
             link.check_time(now)
-
-
-class LinkListener(WSListener):
-    """One agent's socket."""
-
-    __slots__ = (
-        "_accepted", "_behind", "_cause", "_closing", "_detail", "_entry", "_flushing", "_frames", "_opened_at", "_outbox",
-        "_since_us", "_throttled", "_transport", "conn", "hub", "last_seen", "remote",
-    )  # fmt: skip
-
-    def __init__(self, entry: LinkEntry) -> None:
-        self._entry = entry
-        self._transport: WSTransport
-        self._outbox = Outbox()
-        self._accepted: relay.Accept | None = None
-        self._since_us = 0
-        self._behind = False
-        self._flushing = False
-        self._closing = False
-        self._throttled = False
-        self._frames = 0
-        self._cause = ""
-        self._detail = ""
-        self._opened_at = self.last_seen = entry.now
-        self.conn = ""
-        self.hub = ""
-        self.remote = ""
-
-    @property
-    def signed_in(self) -> bool:
-        """Whether the hub accepted the link."""
-        return self._accepted is not None
-
-    def entry(self) -> relay.RosterEntry:
-        """The link in a roster."""
-        accepted = self._accepted
-        assert accepted is not None
-        return relay.RosterEntry(self.conn, accepted.device_id, accepted.workgroup, accepted.counter, self._since_us)
-
-    # -- picows
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._transport = transport
-        raw = transport.underlying_transport
-        raw.set_write_buffer_limits(high=AHEAD_BYTES)
-        self.remote = peer_address(raw)
-        self._entry.opened(self, transport.request.path.decode("latin-1"))
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        entry = self._entry
-        self.last_seen = entry.now
-        self._frames += 1
-        if self._frames > MAX_FRAMES_A_TICK and not self._throttled:
-            self._throttled = True
-            entry.counters.throttled += 1
-            transport.underlying_transport.pause_reading()
-        kind = frame.msg_type
-        if self._closing and kind is not WSMsgType.CLOSE:
-            return
-        if kind is WSMsgType.BINARY and frame.fin:
-            if frame.payload_size > MAX_FRAME:
-                self.end(TOO_BIG, "frame_size")
-                return
-            data = frame.get_payload_as_bytes()
-            number = frame_type(data)
-            if number == Type.PING:
-                self.put(Priority.CONTROL, pong_for(data))
-            elif number < 0:
-                self.end(UNKNOWN_LINK, "protocol_error")
-            else:
-                if number == Type.BYE:
-                    self._cause = self._cause or "closed_by_agent"
-                entry.frame(self, data)
-        elif kind is WSMsgType.PING:
-            transport.underlying_transport.write(pong_frame(frame.get_payload_as_bytes()))
-        elif kind is WSMsgType.CLOSE:
-            if not transport.is_close_frame_sent:
-                self._cause = self._cause or "closed_by_agent"
-                transport.send_close(frame.get_close_code() if frame.payload_size >= 2 else picows_code(1000))
-            transport.disconnect()
-        elif kind is not WSMsgType.PONG:
-            self.end(UNKNOWN_LINK, "protocol_error")
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._outbox.clear()
-        cause = self._cause
-        if not cause:
-            sent = transport.close_handshake.sent if transport.close_handshake is not None else None
-            cause = "connection_lost" if sent is None else _PICOWS_CAUSES.get(close_number(sent.code), "protocol_error")
-        self._entry.gone(self, cause, self._detail)
-
-    def pause_writing(self) -> None:
-        self._behind = True
-
-    def resume_writing(self) -> None:
-        self._behind = False
-        self.flush()
-
-    # -- out
-
-    def put(self, priority: Priority, frame: bytes) -> None:
-        """Queue a frame for the agent; one that does not fit closes the link as too slow."""
-        if self._closing:
-            return
-        if not self._outbox.put(priority, frame):
-            self.end(SLOW, "slow")
-            return
-        if not self._flushing and not self._behind:
-            self._flushing = True
-            self._entry.flush_soon(self)
-
-    def flush(self) -> None:
-        """Write by priority until the transport has enough."""
-        self._flushing = False
-        while not self._behind and (data := self._next(AHEAD_BYTES)):
-            self._transport.underlying_transport.write(data)
-
-    def _next(self, size: int) -> bytes:
-        frames: list[bytes] = []
-        total = 0
-        while total < size and (frame := self._outbox.pop()) is not None:
-            frames.append(binary_frame(frame))
-            total += len(frame)
-        return b"".join(frames)
-
-    # -- ends
-
-    def accept(self, message: relay.Accept, now_us: int) -> None:
-        """The hub signed the agent in."""
-        self._accepted = message
-        self._since_us = now_us
-
-    def refuse(self, code: str, message: str, close: CloseCode) -> None:
-        """No hub will hear of this link: say so and close."""
-        self.put(Priority.CONTROL, encode_body(Refused(code=code, message=message, retry_after_s=RETRY_S)))
-        self.end(close, close.cause)
-
-    def end(self, code: CloseCode, cause: LinkCause) -> None:
-        """The node closes the link."""
-        self.finish(code.code, code.reason, cause)
-
-    def finish(self, code: int, reason: str, cause: LinkCause) -> None:
-        """Close after what is queued. The first cause counts."""
-        if self._closing:
-            return
-        self._closing = True
-        self._cause = cause
-        self._detail = reason
-        transport = self._transport
-        if cause == "slow":
-            self._outbox.clear()
-        while data := self._next(AHEAD_BYTES):
-            transport.underlying_transport.write(data)
-        transport.send_close(picows_code(code), reason.encode()[:120].decode("utf-8", "ignore"))
-        asyncio.get_running_loop().call_later(CLOSE_WAIT_S, transport.disconnect, False)
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        self._cause = self._cause or DRAINING.cause
-        self._transport.disconnect(graceful=False)
-
-    def check_time(self, now: float) -> None:
-        """Every tick: silence, the handshake's time, the rate."""
-        self._frames = 0
-        if self._throttled:
-            self._throttled = False
-            self.last_seen = now
-            self._transport.underlying_transport.resume_reading()
-        if self._closing:
-            return
-        if not self.signed_in and now - self._opened_at > HANDSHAKE_S:
-            self.end(HANDSHAKE, HANDSHAKE.cause)
-        elif now - self.last_seen > SILENT_S:
-            self.end(SILENT, "silent")
-            # Who is silent will not answer a close frame either, and presence should not wait for it.
-            self._transport.disconnect(graceful=False)
-
-
-_PICOWS_CAUSES = {1009: "frame_size"}
 
 
 def _priority(number: int) -> Priority:
