@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from towline.errors import InvalidInput, Unavailable
-from towline.store.sqlite.ingest import Batch
+from towline.store.rows import Stored
+from towline.store.sqlite.batch import Batch
 from towline.store.sqlite.opening import open_reader
 from towline.store.sqlite.writer import Writer
 
@@ -67,9 +68,10 @@ class Access:
         """``work`` in a transaction; returns once it is on disk."""
         return await self._writer.run(work)
 
-    async def store(self, batch: Batch) -> object:
+    async def store(self, batch: Batch) -> Stored:
         """A device's batch; the urgent lane does not wait for company."""
-        return await self._writer.store(batch, hurry=batch.lane == "urgent")
+        stored: Stored = await self._writer.store(batch, hurry=batch.lane == "urgent")
+        return stored
 
     async def close(self) -> None:
         """Let running queries end, then close."""

@@ -11,12 +11,13 @@ import sqlite3
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from towline.errors import NotFound
-from towline.protocols.link.items import Item, Lane, Record
+from towline.protocols.link.items import Item, Record
 from towline.store import codec
 from towline.store.rows import Stored
+from towline.store.sqlite.batch import Batch
 from towline.store.sqlite.said import Said
 
 HOUR_US: Final = 3_600_000_000
@@ -38,19 +39,6 @@ _ADD_DROP: Final = (
     "INSERT INTO lane_drop (workgroup, device, kind, count, time_us) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET count = count + excluded.count, time_us = excluded.time_us"
 )
-
-
-class Batch(NamedTuple):
-    """The arguments of ``store_batch``."""
-
-    workgroup: str
-    device_id: str
-    spool_id: str
-    lane: Lane
-    seq: int
-    items: Sequence[Item]
-    dropped: Mapping[str, int]
-    now_us: int
 
 
 class _Device:

@@ -39,6 +39,13 @@ CREATE TABLE device (
 );
 CREATE INDEX device_sort ON device (workgroup, sort, id);
 
+-- What is numbered goes piece by piece after its device.
+CREATE TABLE deleted_device (
+    workgroup TEXT NOT NULL,
+    device INTEGER NOT NULL,
+    PRIMARY KEY (workgroup, device)
+) WITHOUT ROWID;
+
 CREATE TABLE presence (
     workgroup TEXT NOT NULL,
     device_id TEXT NOT NULL,
