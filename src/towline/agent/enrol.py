@@ -4,20 +4,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import secrets
 from pathlib import Path
 
 from towline import __version__
-from towline.agent.identity import Identity, device_key, save_identity, verify
+from towline.agent.identity import Identity, device_key, load_identity, save_identity, verify
+from towline.agent.files import prepare_directory
 from towline.agent.platform import facts
+from towline.agent.settings import AgentSettings
 from towline.agent.tls import client_context, fetch_authority
 from towline.agent.wire import dial
 from towline.clock import Clock
-from towline.errors import Refused, Unavailable
+from towline.errors import Conflict, Refused, TowlineError, Unavailable
 from towline.protocols.link.enrolment import parse_line
 from towline.protocols.link.frames import Priority
 from towline.protocols.link.handshake import AgentEnrolment
 from towline.protocols.link.limits import HANDSHAKE_S, NONCE_BYTES
+
+log = logging.getLogger("towline.agent")
+
+DEFAULT_DATA = "./towline-data/agent"
+_RETRY_S = 0.25
+
+
+def data_directory(settings: AgentSettings) -> Path:
+    """Where the agent of these settings keeps its files."""
+    return Path(settings.data or DEFAULT_DATA).expanduser().absolute()
 
 
 async def redeem(data: Path, line: str, clock: Clock, *, name: str = "", server: str = "") -> Identity:
@@ -98,3 +112,63 @@ async def redeem(data: Path, line: str, clock: Clock, *, name: str = "", server:
     )
     save_identity(data, identity)
     return identity
+
+
+async def enrol(settings: AgentSettings, line: str, clock: Clock) -> Identity:
+    """Redeem an enrolment line for the agent of ``settings``; it may be running, and then signs in by itself.
+
+    Conflict ``agent.enrolled`` if the device is enrolled already; else as :func:`redeem`.
+    """
+    data = data_directory(settings)
+    prepare_directory(data)
+    known = load_identity(data)
+    if known is not None:
+        raise Conflict(
+            "agent.enrolled",
+            f"this device is enrolled already, as {known.device_id} of workgroup {known.workgroup}",
+            where=str(data),
+            hint="to enrol it anew, stop the agent and remove identity.json there",
+        )
+    return await redeem(data, line, clock, name=settings.name, server=settings.server)
+
+
+class EnrolFile:
+    """The line in the file of the setting ``enrol_file``: redeemed once, then removed."""
+
+    def __init__(self, settings: AgentSettings, data: Path, clock: Clock) -> None:
+        self._settings = settings
+        self._data = data
+        self._clock = clock
+        self._path = Path(settings.enrol_file) if settings.enrol_file else None
+        self._refused = ""
+
+    async def redeem(self) -> Identity | None:
+        """The new identity; None if there is no line, the hub cannot be reached yet, or it refused this line before."""
+        line = self._read()
+        if not line or line == self._refused:
+            return None
+        settings = self._settings
+        try:
+            identity = await redeem(self._data, line, self._clock, name=settings.name, server=settings.server)
+        except Unavailable as error:
+            log.debug("cannot enrol yet: %s", error)
+            await asyncio.sleep(_RETRY_S)
+            return None
+        except TowlineError as error:
+            log.error("the line in %s cannot be redeemed: %s", self._path, error)
+            self._refused = line
+            return None
+        log.info("enrolled", extra={"device": identity.device_id, "workgroup": identity.workgroup})
+        self._remove()
+        return identity
+
+    def _read(self) -> str:
+        try:
+            return self._path.read_text("utf-8").strip() if self._path else ""
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def _remove(self) -> None:
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()

@@ -15,6 +15,7 @@ class AllowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     shell: Annotated[bool, Meta(description="Run shell commands that operators send.")] = True
     files: Annotated[bool, Meta(description="Read and write files for operators.")] = True
     packages: Annotated[bool, Meta(description="Install and remove plugin packages.")] = True
+    reboot: Annotated[bool, Meta(description="Let the bundled host plugin reboot this machine.")] = False
 
 
 class OctoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

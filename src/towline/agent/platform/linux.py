@@ -52,14 +52,21 @@ class FileLock:
             self._descriptor = -1
 
 
-def end_with_parent(parent: int) -> Callable[[], None]:
-    """For ``preexec_fn``: the child gets SIGTERM when its parent dies.
+def end_with_parent(parent: int, *, user: str = "", kill: bool = False) -> Callable[[], None]:
+    """For ``preexec_fn``: the child gets SIGTERM (``kill``: SIGKILL) when its parent dies.
 
     :param parent: the parent's process id, taken before the fork
+    :param user: run as this user, with its groups; only root can
     """
+    account = pwd.getpwnam(user) if user else None
+    number = signal.SIGKILL if kill else signal.SIGTERM
 
     def prepare() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if account is not None:
+            os.initgroups(account.pw_name, account.pw_gid)
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+        _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)  # after setuid, which clears it
         if os.getppid() != parent:  # it died in between
             os._exit(1)
 

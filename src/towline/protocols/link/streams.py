@@ -88,7 +88,7 @@ class Outbox:
         Priority.CONTROL: 256 * 1024,
         Priority.URGENT: 1024 * 1024,
         Priority.LIVE: 512 * 1024,
-        Priority.INTERACTIVE: 512 * 1024,
+        Priority.INTERACTIVE: 4 * 1024 * 1024,
         Priority.BULK: 512 * 1024,
     }
 
