@@ -48,3 +48,5 @@ def setup(level: str = "info", form: str = "text", stream: TextIO | None = None)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for chatty in ("picows", "uvicorn", "engineio", "socketio", "httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))  # they log every connection

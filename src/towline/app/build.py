@@ -56,7 +56,7 @@ async def make_node(stack: contextlib.AsyncExitStack, settings: Settings, clock:
 
 async def make_hub(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock, bus: Bus, data: Path) -> Hub:
     """A hub with its store."""
-    from towline.store import open_store
+    from towline.store.sqlite import open_store
 
     deadline = clock.monotonic() + LOCK_SECONDS
     while True:
@@ -118,7 +118,11 @@ async def _leave_cli_token(hub: Hub, system: Actor, data: Path) -> None:
     for old in await hub.users.tokens.list(system):
         if old.name == CLI_TOKEN_NAME:
             await hub.users.tokens.revoke(system, old.jti)
-    token = await hub.users.tokens.create(system, CLI_TOKEN_NAME, ["owner"], CLI_TOKEN_DAYS)
+    owner = next((user for user in await hub.users.list(system) if "owner" in user.privileges), None)
+    if owner is None:
+        return  # nobody may everything any more; then this machine's owner may sign in like others
+    actor = msgspec.structs.replace(system, user_id=owner.id, name=owner.name)
+    token = await hub.users.tokens.create(actor, CLI_TOKEN_NAME, ["owner"], CLI_TOKEN_DAYS)
     write_private(data / "cli-token", token.token.encode() + b"\n")
 
 
