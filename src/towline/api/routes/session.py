@@ -45,4 +45,4 @@ async def change_password(hub: HubDep, caller: CallerDep, body: models.PasswordC
         if error.code != "login.wrong":
             raise
         # A 401 would tell a browser that its session is over, which it is not.
-        raise errors.InvalidInput("login.wrong", error.message, where="$.old") from None
+        raise errors.InvalidInput("password.wrong", error.message, where="$.old") from None

@@ -28,7 +28,7 @@ from towline.hub.hub import Hub
 PATH = "/socket.io-client"
 """The path that published clients use (spec ardexa §1.1)."""
 
-_CLOSE_GRACE_SECONDS = 2.0
+CLOSE_GRACE_SECONDS = 2.0
 _MAX_TIMER_SECONDS = 7 * 86_400.0
 _REMEMBER_ENDED = 1024
 
@@ -92,7 +92,9 @@ class LiveDoor:
             viewer.guard.abort(1012)
         for task in [*self._closing, *(task for each in self._viewers.values() for task in each.requests)]:
             task.cancel()
-        await self._server.shutdown()
+        server, self._server = self._server, None
+        if server is not None:
+            await server.shutdown()
 
     # socket.io's handlers ------------------------------------------------------------------------------------------
 
@@ -175,8 +177,9 @@ class LiveDoor:
         self._spawn(self._say_goodbye(viewer))
 
     async def _say_goodbye(self, viewer: Viewer) -> None:
-        await self._server.disconnect(viewer.sid)
-        await asyncio.sleep(_CLOSE_GRACE_SECONDS)
+        if self._server is not None:
+            await self._server.disconnect(viewer.sid)
+        await asyncio.sleep(CLOSE_GRACE_SECONDS)
         viewer.guard.abort(CLOSE_SIGNED_OUT)
 
     def _spawn(self, work: Any) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from typing import Any
@@ -14,6 +15,8 @@ from towline.api.socketio.packets import PacketCheck, Verdict
 
 SIGN_IN_SECONDS = 10.0
 """How long a connection may stay without having signed in."""
+
+_CLOSE_SECONDS = 0.25
 
 _OLD = "this server speaks Engine.IO 4 (socket.io 3 and later); use socket.io-client 3 or 4"
 _TRANSPORT = "only the websocket transport is served; use transports: ['websocket']"
@@ -81,11 +84,14 @@ class Guard:
             self._counters["live.left_out"] += 1
 
     async def send(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "websocket.close" and self._close_code:
-            message = {**message, "code": self._close_code}
-        elif self._close_code and kind == "websocket.send":
+        if self._close_code and message["type"] == "websocket.send":
             raise OSError("the connection is being closed")
+        if self._close_code and message["type"] == "websocket.close":
+            # Where the client does not read, the code cannot be told; the line is cut all the same.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._send({**message, "code": self._close_code})
+            return
         self._writer = asyncio.current_task()
         try:
             await self._send(message)

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hub of one workgroup in memory, with the real hub's methods: what the doors do can be tested to the letter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any, cast
+
+from towline.errors import Conflict, InvalidInput, NotFound, Refused, TowlineError, Unavailable
+from towline.hub import views
+from towline.hub.actor import Actor
+from towline.hub.hub import Hub
+from towline.hub.privileges import check
+
+WORKGROUP = "acme"
+DEVICE = "7b0c2a54-1111-4222-8333-9a0b1c2d3e4f"
+OFFLINE = "7b0c2a54-2222-4222-8333-9a0b1c2d3e4f"
+NOW_US = 1_795_230_245_678_000
+TOKENS = {
+    "owner-token": frozenset({"owner"}),
+    "operator-token": frozenset({"read", "control_devices"}),
+    "reader-token": frozenset({"read"}),
+}
+
+
+class FakeExecution:
+    def __init__(self, correlation_id: str) -> None:
+        self.correlation_id = correlation_id
+        self.future: asyncio.Future[views.ExecResult] = asyncio.get_running_loop().create_future()
+
+    async def result(self) -> views.ExecResult:
+        return await asyncio.shield(self.future)
+
+
+class FakeHub:
+    """Every family is this one object; ``calls`` keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.devices = self.enrolments = self.plugins = self.records = self.commands = self.execs = self
+        self.users = FakeUsers()
+        self.audit = FakeAudit()
+        self.calls: list[tuple[Any, ...]] = []
+        self.executions: list[FakeExecution] = []
+        self.answer_at_once = True
+        self.command = command()
+        self.fail: Exception | None = None
+
+    def as_hub(self) -> Hub:
+        return cast(Hub, self)
+
+    def _asked(self, use_case: str, actor: Actor, *arguments: Any) -> None:
+        check(actor, use_case)
+        self.calls.append((use_case, *arguments))
+        if self.fail is not None:
+            raise self.fail
+
+    def _known(self, device_id: str) -> None:
+        if device_id not in (DEVICE, OFFLINE):
+            raise NotFound("device.unknown", f"there is no device {device_id}")
+
+    async def list(self, actor: Actor, *arguments: Any) -> Any:
+        if arguments and arguments[0] == DEVICE:
+            self._asked("commands.list", actor, *arguments)
+            return views.Page(items=[self.command], next="more")
+        if not arguments:
+            self._asked("enrolments.list", actor)
+            return [enrolment()]
+        self._asked("devices.list", actor, *arguments)
+        counts = views.DeviceCounts(total=2, online=1)
+        return views.DevicePage(items=[device(DEVICE, "online"), device(OFFLINE, "offline")], next=None, counts=counts)
+
+    async def get(self, actor: Actor, wanted: str) -> Any:
+        if len(wanted) == 40:
+            self._asked("commands.get", actor, wanted)
+            return self.command
+        self._asked("devices.get", actor, wanted)
+        self._known(wanted)
+        return device(wanted, "online" if wanted == DEVICE else "offline")
+
+    async def rename(self, actor: Actor, device_id: str, name: str) -> views.DeviceView:
+        self._asked("devices.rename", actor, device_id, name)
+        self._known(device_id)
+        return device(device_id, "online", name)
+
+    async def delete(self, actor: Actor, device_id: str) -> None:
+        self._asked("devices.delete", actor, device_id)
+        self._known(device_id)
+
+    async def create(self, actor: Actor, name: str | None, ttl_s: int | None) -> views.EnrolmentView:
+        self._asked("enrolments.create", actor, name, ttl_s)
+        return enrolment(name, "ws://127.0.0.1:6790/link/v1#abc.def")
+
+    async def revoke(self, actor: Actor, enrolment_id: str) -> None:
+        self._asked("enrolments.revoke", actor, enrolment_id)
+        if enrolment_id != "e-1":
+            raise NotFound("enrolment.unknown", "there is no such line")
+
+    async def of_device(self, actor: Actor, device_id: str) -> Any:
+        self._asked("plugins.of_device", actor, device_id)
+        self._known(device_id)
+        return [plugin()]
+
+    async def list_credentials(self, actor: Actor) -> Any:
+        self._asked("plugins.list_credentials", actor)
+        return [credential("")]
+
+    async def create_credential(self, actor: Actor, *arguments: Any) -> views.CredentialView:
+        self._asked("plugins.create_credential", actor, *arguments)
+        if arguments[0] == "taken":
+            raise Conflict("plugin.exists", "the appGUID is taken", where="$.app_guid")
+        return credential("k" * 40)
+
+    async def get_credential(self, actor: Actor, app_guid: str) -> views.CredentialView:
+        self._asked("plugins.get_credential", actor, app_guid)
+        return credential("k" * 40)
+
+    async def revoke_credential(self, actor: Actor, app_guid: str) -> None:
+        self._asked("plugins.revoke_credential", actor, app_guid)
+
+    async def states(self, actor: Actor, device_id: str) -> Any:
+        self._asked("records.states", actor, device_id)
+        self._known(device_id)
+        return [
+            views.StateView(
+                app_guid="g", table="hello", source="main", name="mood", value='{"a":[1,null]}', time_us=NOW_US
+            )
+        ]
+
+    async def series(self, actor: Actor, device_id: str, kind: str, **arguments: Any) -> views.SeriesPage:
+        self._asked("records.series", actor, device_id, kind, arguments)
+        self._known(device_id)
+        points = [(NOW_US, "12.50"), (NOW_US + 2_000_000, "13")]
+        found = [views.Series(table="host", source="cpu", field="used", points=points)]
+        return views.SeriesPage(series=found, truncated=False, from_us=arguments["from_us"], to_us=arguments["to_us"])
+
+    async def events(self, actor: Actor, *arguments: Any) -> Any:
+        self._asked("records.events", actor, *arguments)
+        event = views.EventView(
+            message_id=7, table="hello", source="main", name="greeted", value="Buzz", time_us=NOW_US, stored_us=NOW_US
+        )
+        return views.Page(items=[event], next="7")
+
+    async def submit(self, actor: Actor, *arguments: Any) -> views.CommandView:
+        self._asked("commands.submit", actor, *arguments)
+        if arguments[2] == "nowhere":
+            raise InvalidInput("command.undeclared", "no such module", where="$.module", hint="it has main")
+        return self.command
+
+    async def cancel(self, actor: Actor, command_id: str) -> views.CommandView:
+        self._asked("commands.cancel", actor, command_id)
+        raise Conflict("command.sent", "it has been sent")
+
+    async def run(self, actor: Actor, device_id: str, cmd: str, timeout_s: float) -> FakeExecution:
+        self._asked("execs.run", actor, device_id, cmd, timeout_s)
+        self._known(device_id)
+        if device_id == OFFLINE:
+            raise Unavailable("device.offline", "the device is offline")
+        execution = FakeExecution(f"c-{len(self.executions)}")
+        self.executions.append(execution)
+        if self.answer_at_once:
+            execution.future.set_result(views.ExecResult(stdout=f"{cmd}\n", stderr="", return_code=0))
+        return execution
+
+
+class FakeUsers:
+    def __init__(self) -> None:
+        self.tokens = FakeTokens()
+        self.expires_us = 0
+        self.ended: set[str] = set()
+        self.verified: list[tuple[str, str]] = []
+
+    async def verify(self, token: str, ip: str = "") -> Actor:
+        self.verified.append((token, ip))
+        if token not in TOKENS:
+            raise Refused("token.invalid", "the token is not valid")
+        if token in self.ended:
+            raise Refused("token.revoked", "the token has ended")
+        return Actor(
+            user_id="u-1",
+            name="ada",
+            kind="token",
+            workgroup=WORKGROUP,
+            privileges=TOKENS[token],
+            remote=ip,
+            jti=token,
+            expires_us=self.expires_us,
+        )
+
+    async def login(self, name: str, password: str, ip: str) -> views.SessionView:
+        if password == "too often":
+            raise Unavailable("login.throttled", "too many failed sign-ins", hint="wait 42 s")
+        if (name, password) != ("ada", "right"):
+            raise Refused("login.wrong", "name or password is wrong")
+        return session("owner-token")
+
+    async def session(self, actor: Actor) -> views.SessionView:
+        return session("")
+
+    async def logout(self, actor: Actor) -> None:
+        self.ended.add(actor.jti)
+
+    async def change_password(self, actor: Actor, old: str, new: str) -> None:
+        if old != "right":
+            raise Refused("login.wrong", "the old password is wrong")
+
+    async def list(self, actor: Actor) -> Any:
+        check(actor, "users.list")
+        return [user()]
+
+    async def create(
+        self, actor: Actor, name: str, password: str, privileges: Collection[str], display_name: str
+    ) -> views.UserView:
+        check(actor, "users.create")
+        if name == "ada":
+            raise Conflict("user.exists", "the name is taken", where="$.name")
+        return user(name)
+
+    async def update(self, actor: Actor, user_id: str, **changes: Any) -> views.UserView:
+        check(actor, "users.update")
+        return user(display_name=changes["display_name"] or "Ada")
+
+    async def set_password(self, actor: Actor, user_id: str, password: str) -> None:
+        check(actor, "users.set_password")
+
+    async def delete(self, actor: Actor, user_id: str) -> None:
+        check(actor, "users.delete")
+        raise Conflict("user.last_owner", "somebody has to own the workgroup")
+
+
+class FakeTokens:
+    async def list(self, actor: Actor) -> Any:
+        return [token()]
+
+    async def create(
+        self, actor: Actor, name: str, privileges: Collection[str], ttl_days: int | None
+    ) -> views.NewToken:
+        return views.NewToken(token="secret", info=token(name))
+
+    async def revoke(self, actor: Actor, jti: str) -> None:
+        if jti != "t-1":
+            raise NotFound("token.unknown", "there is no such token")
+
+
+class FakeAudit:
+    async def list(self, actor: Actor, limit: int, before: int | None) -> Any:
+        check(actor, "audit.list")
+        entry = views.AuditEntry(
+            id=3,
+            time_us=NOW_US,
+            user="ada",
+            action="device.rename",
+            entity="device",
+            entity_id=DEVICE,
+            detail='{"name":"x"}',
+            address="127.0.0.1",
+        )
+        return views.Page(items=[entry], next=None)
+
+
+def device(device_id: str, state: Any, name: str = "boat") -> views.DeviceView:
+    return views.DeviceView(
+        id=device_id,
+        name=name,
+        cn=f"CN={device_id},O={WORKGROUP}",
+        workgroup=WORKGROUP,
+        group="default",
+        created_us=NOW_US,
+        presence=views.PresenceView(state=state, since_us=NOW_US, cause="silent", cause_text="the link was silent"),
+        agent=views.AgentView(version="0.1.0", platform="linux", arch="x86_64", hostname="boat-1", os="Debian 12"),
+        summary=views.SummaryView(cpu=12.5, memory=None),
+    )
+
+
+def plugin() -> views.PluginView:
+    declaration = (
+        '{"appName":"hello","modules":[{"moduleName":"main","commands":[{"name":"say_hello","params":['
+        '{"name":"person","displayType":"string"},{"name":"agree","displayType":"tos"}]}]}]}'
+    )
+    return views.PluginView(
+        app_guid="a8e873a1-e5df-43a2-928a-745ff9c94dfb",
+        app_name="hello",
+        display_name="Hello",
+        version="1.0.0",
+        type="ib",
+        online=True,
+        since_us=NOW_US,
+        cause="connected",
+        declared_us=NOW_US,
+        declaration=declaration,
+    )
+
+
+def command(**changes: Any) -> views.CommandView:
+    content: dict[str, Any] = {
+        "id": "ab" * 20,
+        "device_id": DEVICE,
+        "app_guid": "a8e873a1-e5df-43a2-928a-745ff9c94dfb",
+        "module": "main",
+        "name": "say_hello",
+        "params": {"person": "Buzz"},
+        "state": "queued",
+        "final": False,
+        "created_us": NOW_US,
+        "expires_us": NOW_US + 60_000_000,
+        "user": "ada",
+        "steps": [views.CommandStepView(state="queued", time_us=NOW_US)],
+    }
+    return views.CommandView(**{**content, **changes})
+
+
+def credential(key: str) -> views.CredentialView:
+    return views.CredentialView(
+        app_guid="a8e873a1-e5df-43a2-928a-745ff9c94dfb",
+        name="hello",
+        platform="linux",
+        architecture="x86_64",
+        created_us=NOW_US,
+        access_key=key,
+    )
+
+
+def enrolment(name: str | None = None, line: str = "") -> views.EnrolmentView:
+    return views.EnrolmentView(
+        id="e-1", name=name, created_us=NOW_US, expires_us=NOW_US + 900_000_000, state="open", line=line, token=""
+    )
+
+
+def user(name: str = "ada", display_name: str = "Ada") -> views.UserView:
+    return views.UserView(id="u-1", name=name, display_name=display_name, privileges=["owner"], created_us=NOW_US)
+
+
+def session(found: str) -> views.SessionView:
+    return views.SessionView(
+        user_id="u-1",
+        user_name="ada",
+        display_name="Ada",
+        workgroup=WORKGROUP,
+        workgroup_name="Acme",
+        privileges=["owner"],
+        expires_us=NOW_US + 36_000_000_000,
+        jti="j-1",
+        token=found,
+    )
+
+
+def token(name: str = "ci") -> views.TokenView:
+    return views.TokenView(
+        jti="t-1",
+        name=name,
+        user_id="u-1",
+        user_name="ada",
+        privileges=["read"],
+        created_us=NOW_US,
+        expires_us=NOW_US + 86_400_000_000,
+    )
+
+
+__all__ = ["DEVICE", "OFFLINE", "WORKGROUP", "FakeHub", "TowlineError", "command"]
