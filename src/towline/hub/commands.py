@@ -186,7 +186,7 @@ class Commands:
             self._core.counters["commands.resent"] += 1
             self._send(session, row)
         await self.dispatch(session)
-        lost = await ledger.to_query(*where, _BATCH)
+        lost = await ledger.to_query(*where, now_us, _BATCH)
         if lost:
             self._links.send(session, m.encode(m.CommandQuery(command_ids=[row.id for row in lost])))
 
