@@ -17,6 +17,7 @@ app = typer.Typer(
     help="Towline: a self-hosted platform for machines at the far end of a network.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
