@@ -10,8 +10,8 @@ import secrets
 from pathlib import Path
 
 from towline import __version__
-from towline.agent.identity import Identity, device_key, load_identity, save_identity, verify
 from towline.agent.files import prepare_directory
+from towline.agent.identity import Identity, device_key, load_identity, save_identity, verify
 from towline.agent.platform import facts
 from towline.agent.settings import AgentSettings
 from towline.agent.tls import client_context, fetch_authority
