@@ -73,7 +73,8 @@ async def report(plugin: Plugin, clock: Clock, sleep: Sleep) -> None:
     while True:
         await sleep(max(0.0, start + min(next_sample, next_send) - clock.monotonic()))
         now = clock.monotonic()
-        elapsed, epoch = now - start, clock.now_us() // 1_000_000
+        # The tolerance keeps rounding from asking for a sleep too short to move the clock.
+        elapsed, epoch = now - start + 1e-6, clock.now_us() // 1_000_000
         if elapsed >= next_sample:
             sampler.sample(now, epoch)
             # After a pause (a suspended machine) go on from here, without a burst.
