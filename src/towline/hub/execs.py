@@ -249,6 +249,11 @@ class Execs:
             self._elsewhere.pop(execution.correlation_id, None)
             self._core.counters["execs.ended"] += 1
 
+    def close(self) -> None:
+        """The hub stops: whoever waits is told."""
+        for execution in self.running.values():
+            execution.on_result(-1, "hub_closing", "")
+
     # -- other hubs --------------------------------------------------------------------------------------------
 
     def serve(self, hub: str, start: peers.ExecStart) -> bytes:

@@ -146,6 +146,7 @@ class Hub:
                 await self._sweeps.release()
             except TowlineError as error:
                 log.warning("the lease of the sweeps could not be given back: %s", error)
+        self.execs.close()
         await self._core.close()
         if self._started:
             await self._core.endpoint.close()

@@ -7,6 +7,7 @@ Callbacks of the bus never block: what takes a transaction runs beside, in order
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Literal, Protocol
 
 from towline.bus.base import Member
@@ -221,7 +222,7 @@ class Links:
                 )
 
         if session.device_id or session.busy:
-            session.then(self._core, ended(), "link closed")
+            session.then(self._core, ended, "link closed")
 
     def _forget(self, session: Session, cause: str) -> None:
         self.sessions.pop(session.conn, None)
@@ -276,7 +277,7 @@ class Links:
         try:
             batch = session.lanes.receive(frame)
         except LinkError as error:
-            session.then(self._core, self._bad_batch(session, frame, error), "bad batch")
+            session.then(self._core, partial(self._bad_batch, session, frame, error), "bad batch")
             return
         if batch is None:
             return

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from towline.errors import TowlineError, Unavailable
 from towline.hub import causes, events
 from towline.hub.core import Core
 from towline.hub.identity import Enrolments, Identity, facts_of
 from towline.hub.presence import DUPLICATE_RETRY_S, Presence
-from towline.hub.session import CLOSE_NORMAL, CLOSE_REFUSED, CLOSE_REPLACED, CLOSE_RETRY, Session
+from towline.hub.session import CLOSE_NORMAL, CLOSE_REFUSED, CLOSE_REPLACED, CLOSE_RETRY, Session, Work
 from towline.protocols.link import messages as m
 from towline.protocols.link import relay
 from towline.protocols.link.frames import Priority
@@ -47,15 +47,17 @@ class Login:
         if isinstance(event, Challenged):
             self._links.send(session, event.data, Priority.CONTROL)
         elif isinstance(event, LoginAsked):
-            session.then(self._core, self._answer(session, self._sign_in(session, event)), "link login")
+            session.then(
+                self._core, partial(self._answer, session, partial(self._sign_in, session, event)), "link login"
+            )
         else:
-            session.then(self._core, self._answer(session, self._enrol(session, event)), "enrolment")
+            session.then(self._core, partial(self._answer, session, partial(self._enrol, session, event)), "enrolment")
 
-    async def _answer(self, session: Session, work: Coroutine[Any, Any, None]) -> None:
+    async def _answer(self, session: Session, work: Work) -> None:
         """Run a step; what goes wrong becomes REFUSED."""
         refuse = self._links.refuse
         try:
-            await work
+            await work()
         except Unavailable as error:
             retry = DUPLICATE_RETRY_S if error.code == "link.duplicate_key" else _RETRY_S
             refuse(session, error.code, error.message, retry, CLOSE_RETRY)

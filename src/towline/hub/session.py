@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from towline.hub.core import Core
 from towline.protocols.link import messages as m
 from towline.protocols.link.handshake import HubHandshake
 from towline.protocols.link.lanes import LaneReceiver
 from towline.protocols.link.limits import FIRST_STREAM, MAX_STREAMS
+
+Work: TypeAlias = Callable[[], Awaitable[object]]
 
 CLOSE_NORMAL: Final = 1000
 """An enrolment is done; the agent signs in on a new connection."""
@@ -71,15 +73,15 @@ class Session:
         """Whether something given to :meth:`then` still runs."""
         return self._tail is not None and not self._tail.done()
 
-    def then(self, core: Core, work: Coroutine[Any, Any, Any], name: str) -> None:
+    def then(self, core: Core, work: Work, name: str) -> None:
         """Run ``work`` after what was given before."""
         self._tail = core.spawn(self._after(self._tail, work), name)
 
     @staticmethod
-    async def _after(before: asyncio.Task[Any] | None, work: Awaitable[Any]) -> None:
+    async def _after(before: asyncio.Task[Any] | None, work: Work) -> None:
         if before is not None and not before.done():
             await asyncio.wait([before])
-        await work
+        await work()
 
     def open_stream(self, stream: Stream) -> int | None:
         """A fresh dynamic stream's number; None when too many are open."""

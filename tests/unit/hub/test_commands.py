@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers import until
+from tests.unit.hub.conftest import MakeHub, only
+from tests.unit.hub.fakes import Door, FakeAgent, settle
+from tests.unit.hub.test_ingest import DECLARED, GUID
+from towline.bus.memory import MemoryBus
+from towline.clock import ManualClock
+from towline.errors import Conflict, InvalidInput, NotFound, Refused
+from towline.hub import events
+from towline.hub.actor import Actor
+from towline.hub.hub import Hub
+from towline.hub.views import CommandView
+from towline.protocols.link import messages as m
+from towline.protocols.link.items import CommandStep, Step
+
+
+@pytest.fixture
+async def device(online: FakeAgent) -> FakeAgent:
+    """A device whose plugin has registered."""
+    await online.store("urgent", DECLARED)
+    return online
+
+
+async def submit(hub: Hub, owner: Actor, device: FakeAgent, expires_s: int | None = None) -> CommandView:
+    return await hub.commands.submit(owner, device.device_id, GUID, "mod", "say", {"who": "Buzz"}, expires_s)
+
+
+def step(command_id: str, name: Step, at: int = 1, result: bytes | None = None, note: str = "") -> CommandStep:
+    return CommandStep(command_id, name, at, result, note)
+
+
+async def test_a_command_runs_to_its_end(
+    hub: Hub, owner: Actor, device: FakeAgent, door: Door, clock: ManualClock
+) -> None:
+    made = await submit(hub, owner, device, expires_s=30)
+    assert (made.state, made.final, made.user, made.params) == ("sent", False, "ada", {"who": "Buzz"})
+    sent = await device.wait(m.Command)
+    assert (sent.command_id, sent.app_guid, sent.module, sent.name) == (made.id, GUID, "mod", "say")
+    assert sent.params == b'[{"name":"who","value":"Buzz"}]'
+    assert sent.expires_in_s == pytest.approx(30)
+    for name in ("received", "delivered", "accepted"):
+        await device.store("urgent", step(made.id, name))
+    await device.store("urgent", step(made.id, "acked", 9, b'{"response":"Hello Buzz"}'))
+    done = await hub.commands.get(owner, made.id)
+    assert (done.state, done.final, done.result) == ("acked", True, '{"response":"Hello Buzz"}')
+    states = [one.command.state for one in door.of(events.CommandChanged)]
+    assert states == ["queued", "sent", "received", "delivered", "accepted", "acked"]
+    assert [one.state for one in done.steps][-4:] == ["received", "delivered", "accepted", "acked"]
+    [listed] = (await hub.commands.list(owner, device.device_id)).items
+    assert listed == done
+    assert (await hub.audit.list(owner)).items[0].action == "command.submit"
+
+
+async def test_a_command_waits_for_its_device(hub: Hub, owner: Actor, device: FakeAgent) -> None:
+    device.cut()
+    await until(lambda: not hub.links.devices)
+    made = await submit(hub, owner, device)
+    assert made.state == "queued"
+    await device.login()
+    assert (await device.wait(m.Command)).command_id == made.id
+    assert (await hub.commands.get(owner, made.id)).state == "sent"
+
+
+async def test_sent_and_unconfirmed_is_sent_again(
+    hub: Hub, owner: Actor, device: FakeAgent, clock: ManualClock
+) -> None:
+    made = await submit(hub, owner, device, expires_s=60)
+    await device.wait(m.Command)
+    clock.advance(20)
+    await device.login()
+    again = await device.wait(m.Command)
+    assert again.command_id == made.id
+    assert again.expires_in_s == pytest.approx(40)
+    await device.store("urgent", step(made.id, "received"))
+    await device.login()
+    await settle(100)
+    assert not device.got(m.Command)
+
+
+async def test_queued_expires_by_the_hub_alone(
+    hub: Hub, owner: Actor, device: FakeAgent, clock: ManualClock, door: Door
+) -> None:
+    device.cut()
+    await until(lambda: not hub.links.devices)
+    made = await submit(hub, owner, device, expires_s=5)
+    clock.advance(6)
+    await hub._sweeps.turn()
+    assert (await hub.commands.get(owner, made.id)).state == "expired"
+    assert door.of(events.CommandChanged)[-1].command.state == "expired"
+    await device.login()
+    await settle(100)
+    assert not device.got(m.Command)
+
+
+async def test_sent_and_lost_is_unknown_until_the_agent_tells(
+    hub: Hub, owner: Actor, device: FakeAgent, clock: ManualClock
+) -> None:
+    made = await submit(hub, owner, device, expires_s=5)
+    device.cut()
+    await until(lambda: not hub.links.devices)
+    clock.advance(100)
+    await hub._sweeps.turn()
+    assert (await hub.commands.get(owner, made.id)).state == "unknown"
+    await device.login()
+    query = await device.wait(m.CommandQuery)
+    assert query.command_ids == [made.id]
+    assert not query.cancel
+    assert not device.got(m.Command)
+    await device.store("urgent", step(made.id, "not_executed"))
+    assert (await hub.commands.get(owner, made.id)).state == "expired"
+
+
+async def test_unknown_of_a_device_that_is_there_is_asked_at_once(
+    hub: Hub, owner: Actor, device: FakeAgent, clock: ManualClock
+) -> None:
+    made = await submit(hub, owner, device, expires_s=5)
+    clock.advance(100)
+    await hub._sweeps.turn()
+    assert (await device.wait(m.CommandQuery)).command_ids == [made.id]
+
+
+async def test_a_late_answer_is_kept_apart(hub: Hub, owner: Actor, device: FakeAgent, door: Door) -> None:
+    made = await submit(hub, owner, device)
+    await device.store("urgent", step(made.id, "delivered"), step(made.id, "timed_out"))
+    await device.store("urgent", step(made.id, "acked", 9, b'"late"'))
+    late = await hub.commands.get(owner, made.id)
+    assert (late.state, late.result, late.late_result) == ("timed_out", None, '"late"')
+    assert door.of(events.CommandChanged)[-1].command.late_result == '"late"'
+
+
+async def test_cancel(hub: Hub, owner: Actor, device: FakeAgent) -> None:
+    sent = await submit(hub, owner, device)
+    assert (await hub.commands.cancel(owner, sent.id)).state == "sent"
+    query = await device.wait(m.CommandQuery)
+    assert (query.command_ids, query.cancel) == ([sent.id], True)
+    await device.store("urgent", step(sent.id, "not_executed"))
+    assert (await hub.commands.get(owner, sent.id)).state == "cancelled"
+    with pytest.raises(Conflict) as final:
+        await hub.commands.cancel(owner, sent.id)
+    assert final.value.code == "command.final"
+
+    lost = await submit(hub, owner, device)
+    device.cut()
+    await until(lambda: not hub.links.devices)
+    await settle(50)
+    for _ in range(100):
+        if (await hub.devices.get(owner, device.device_id)).presence.state == "offline":
+            break
+    with pytest.raises(Conflict) as away:
+        await hub.commands.cancel(owner, lost.id)
+    assert away.value.code == "command.sent"
+    queued = await submit(hub, owner, device)
+    assert (await hub.commands.cancel(owner, queued.id)).state == "cancelled"
+
+
+async def test_idempotency(hub: Hub, owner: Actor, device: FakeAgent) -> None:
+    async def twice(who: str) -> CommandView:
+        return await hub.commands.submit(
+            owner, device.device_id, GUID, "mod", "say", {"who": who}, idempotency_key="once"
+        )
+
+    first = await twice("Buzz")
+    assert (await twice("Buzz")).id == first.id
+    await settle(50)
+    assert len(device.got(m.Command)) == 1
+    with pytest.raises(Conflict) as other:
+        await twice("Woody")
+    assert other.value.code == "command.idempotency_mismatch"
+
+
+async def test_what_is_refused(hub: Hub, owner: Actor, device: FakeAgent) -> None:
+    where = device.device_id
+    with pytest.raises(InvalidInput) as missing:
+        await hub.commands.submit(owner, where, GUID, "mod", "say")
+    assert (missing.value.code, missing.value.where) == ("command.params", "$.params.who")
+    with pytest.raises(InvalidInput) as large:
+        await hub.commands.submit(owner, where, GUID, "mod", "say", {"who": "x" * 2000})
+    assert large.value.code == "command.too_large"
+    with pytest.raises(InvalidInput, match="1 to"):
+        await hub.commands.submit(owner, where, GUID, "mod", "stop", expires_s=40 * 86_400)
+    for app_guid, module, name, code in (
+        ("00000000-0000-4000-8000-000000000000", "mod", "say", "plugin.unknown"),
+        (GUID, "other", "say", "command.undeclared"),
+        (GUID, "mod", "other", "command.undeclared"),
+    ):
+        with pytest.raises(NotFound) as unknown:
+            await hub.commands.submit(owner, where, app_guid, module, name)
+        assert unknown.value.code == code
+    with pytest.raises(NotFound) as nobody:
+        await hub.commands.submit(owner, "nobody", GUID, "mod", "stop")
+    assert nobody.value.code == "device.unknown"
+    with pytest.raises(NotFound, match="no command"):
+        await hub.commands.get(owner, "0" * 40)
+    with pytest.raises(Refused):
+        await hub.commands.submit(only(owner, "read"), where, GUID, "mod", "stop")
+    assert (await hub.commands.list(only(owner, "read"), where)).items == []
+
+
+async def test_a_guid_in_capitals_is_the_same_plugin(hub: Hub, owner: Actor, device: FakeAgent) -> None:
+    made = await hub.commands.submit(owner, device.device_id, GUID.upper(), "mod", "stop")
+    assert made.app_guid == GUID
+
+
+async def test_another_hub_writes_this_one_sends(
+    hub: Hub, owner: Actor, device: FakeAgent, make_hub: MakeHub, bus: MemoryBus
+) -> None:
+    other = await make_hub()
+    made = await other.commands.submit(owner, device.device_id, GUID, "mod", "stop")
+    assert made.state == "queued"
+    assert (await device.wait(m.Command)).command_id == made.id
+    assert (await other.commands.get(owner, made.id)).state == "sent"
+    assert (await other.commands.cancel(owner, made.id)).state == "sent"
+    assert (await device.wait(m.CommandQuery)).cancel
