@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The link client: dials, signs in, keeps the connection alive, hands frames out, dials again.
 
-Nothing here gives up: whatever goes wrong is logged once for each new reason, and tried again after a wait
-that grows
+Nothing here gives up: whatever goes wrong is logged once for each new reason, and tried again after a wait that grows
 and is jittered.
 """
 

@@ -18,7 +18,8 @@ from towline.agent.database import Database
 from towline.agent.keys import Keys
 from towline.agent.pluginserver import CLOSE_REPLACED, CLOSE_REVOKED, PluginConnection
 from towline.agent.pluginsettings import PluginSettings
-from towline.agent.spool import Outgoing, Target
+from towline.agent.spool import Outgoing
+from towline.agent.spooltables import Target
 from towline.clock import Clock
 from towline.errors import Unavailable
 from towline.protocols.link.items import Alert, Dec, Declared, Item, PluginPresence, Record, State

@@ -234,6 +234,7 @@ class PluginServer:
 
     async def start(self, port: int, context: ssl.SSLContext) -> None:
         """Listen on 127.0.0.1 and, where the machine has it, ::1. StartError ``agent.plugin_port``."""
+        logging.getLogger("picows").setLevel(logging.ERROR)  # it speaks at each connection
         for host in HOSTS:
             try:
                 server = await self._listen(host, self.port or port, context)

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The spool: everything on its way to the hub, in one file, until the hub has committed it.
 
-Items come in through :meth:`Spool.append` and are committed at most 100 ms later (urgent ones at once). A
-batch is
-made, numbered and committed before it is first sent and never changes after. What piled up while the hub was
-away
-moves to the lane ``backlog``, so that ``live`` stays live. When the spool is full the oldest metrics go
-first, then
+Items come in through :meth:`Spool.append` and are committed at most 100 ms later (urgent ones at once). A batch is
+made, numbered and committed before it is first sent and never changes after. What piled up while the hub was away
+moves to the lane ``backlog``, so that ``live`` stays live. When the spool is full the oldest metrics go first, then
 logs, states and events; what is lost is counted by kind and the count travels with the next batch.
 """
 
@@ -14,14 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from towline.agent.database import Database
+from towline.agent.spooltables import (
+    Encoded,
+    Flight,
+    Target,
+    count_lost,
+    get_meta,
+    load,
+    new_id,
+    rows_of,
+    set_meta,
+    size_of,
+)
 from towline.protocols.link.items import (
     LANES,
     Alert,
@@ -41,14 +48,9 @@ from towline.protocols.link.limits import MAX_BATCH, MAX_BATCH_FRAME
 
 log = logging.getLogger("towline.agent.spool")
 
-Target = Literal["urgent", "live"]
-Encoded = tuple[Target, str, bytes]
-"""Lane, kind, item."""
 COMMIT_S = 0.1
 RETRY_S = 1.0
 """After the disk refused a commit."""
-CHUNK = 16 * 1024
-"""Items of one kind are kept in rows of about this size."""
 _ROOM = 512
 """Bytes of a batch besides its items."""
 _DROP_ORDER = ("metric", "log", "state", "event")
@@ -71,14 +73,6 @@ class Outgoing(Protocol):
     def add(self, connection: sqlite3.Connection, lane: Target, items: Iterable[Item]) -> None:
         """Take items within a transaction of the agent's database."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """A batch that was numbered and not acknowledged."""
-
-    seq: int
-    body: bytes
 
 
 def kind_of(item: Item) -> str:
@@ -119,7 +113,7 @@ class Spool:
     async def open(self, device_id: str) -> None:
         """Read what the file holds. A file that belongs to another device is emptied first."""
         self.spool_id, self.last, self.flights, self._bytes, self._backlog_until = await self._database.run(
-            lambda connection: _load(connection, device_id)
+            lambda connection: load(connection, device_id)
         )
 
     async def adopt(self, device_id: str) -> None:
@@ -133,7 +127,7 @@ class Spool:
         """
 
         def renew(connection: sqlite3.Connection) -> None:
-            spool_id = _new_id(connection)
+            spool_id = new_id(connection)
             connection.execute("DELETE FROM lane")
             for lane, body in connection.execute("SELECT lane, body FROM flight").fetchall():
                 batch = decode_batch(body)
@@ -143,7 +137,7 @@ class Spool:
 
         log.warning("the hub knows more of this spool than the spool itself; it goes on under a new id")
         await self._database.run(renew)
-        device = await self._database.run(lambda connection: _meta(connection, "device_id"))
+        device = await self._database.run(lambda connection: get_meta(connection, "device_id"))
         await self.open(device)
 
     # -- coming in
@@ -220,9 +214,9 @@ class Spool:
         """In the writer's thread."""
         if self._failures != self._database.failures:  # what a failed commit had added to the size was undone
             self._failures = self._database.failures
-            self._bytes = _size(connection)
+            self._bytes = size_of(connection)
         lost: Counter[str] = Counter()
-        for row in _rows(encoded):
+        for row in rows_of(encoded):
             if len(row[3]) > MAX_BATCH - _ROOM:
                 lost[row[1]] += row[2]
                 continue
@@ -231,7 +225,7 @@ class Spool:
         if self._bytes > self._limit:
             lost += self._make_room(connection)
         if lost:
-            _count_lost(connection, lost)
+            count_lost(connection, lost)
             self.dropped += lost
 
     def _make_room(self, connection: sqlite3.Connection) -> Counter[str]:
@@ -266,7 +260,7 @@ class Spool:
             if waiting <= MAX_BATCH_FRAME:
                 return self._backlog_until
             (until,) = connection.execute("SELECT max(id) FROM pending").fetchone()
-            _set_meta(connection, "backlog_until", str(until))
+            set_meta(connection, "backlog_until", str(until))
             return int(until)
 
         self._backlog_until = await self._database.run(mark)
@@ -333,71 +327,3 @@ class Spool:
             connection.execute("DELETE FROM dropped")
         self._bytes += len(body) - size
         return Flight(seq, body)
-
-
-def _load(connection: sqlite3.Connection, device_id: str) -> tuple[str, dict[Lane, int], dict[Lane, Flight], int, int]:
-    owner = _meta(connection, "device_id")
-    if owner and device_id and owner != device_id:
-        for table in ("pending", "flight", "lane", "dropped", "command", "plugin_key", "setting", "plugin"):
-            connection.execute(f"DELETE FROM {table}")  # noqa: S608
-        _set_meta(connection, "backlog_until", "0")
-        _new_id(connection)
-    if device_id:
-        _set_meta(connection, "device_id", device_id)
-    spool_id = _meta(connection, "spool_id") or _new_id(connection)
-    last: dict[Lane, int] = dict.fromkeys(LANES, 0)
-    last.update(connection.execute("SELECT name, last FROM lane").fetchall())
-    flights: dict[Lane, Flight] = {
-        lane: Flight(seq, body) for lane, seq, body in connection.execute("SELECT lane, seq, body FROM flight")
-    }
-    return spool_id, last, flights, _size(connection), int(_meta(connection, "backlog_until") or 0)
-
-
-def _size(connection: sqlite3.Connection) -> int:
-    total = 0
-    for table in ("pending", "flight"):
-        (size,) = connection.execute(f"SELECT coalesce(sum(length(body)), 0) FROM {table}").fetchone()  # noqa: S608
-        total += size
-    return total
-
-
-def _rows(encoded: list[Encoded]) -> Iterator[tuple[Target, str, int, bytes]]:
-    """Urgent items one by one, in order; others joined by kind."""
-    by_kind: dict[str, list[bytes]] = {}
-    for lane, kind, body in encoded:
-        if lane == "urgent":
-            yield lane, kind, 1, body
-        else:
-            by_kind.setdefault(kind, []).append(body)
-    for kind, bodies in by_kind.items():
-        group: list[bytes] = []
-        size = 0
-        for body in bodies:
-            if group and size + len(body) > CHUNK:
-                yield "live", kind, len(group), b"".join(group)
-                group, size = [], 0
-            group.append(body)
-            size += len(body)
-        yield "live", kind, len(group), b"".join(group)
-
-
-def _count_lost(connection: sqlite3.Connection, lost: Counter[str]) -> None:
-    connection.executemany(
-        "INSERT INTO dropped VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET count = count + excluded.count",
-        list(lost.items()),
-    )
-
-
-def _meta(connection: sqlite3.Connection, key: str) -> str:
-    row: Any = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return str(row[0]) if row else ""
-
-
-def _set_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-
-def _new_id(connection: sqlite3.Connection) -> str:
-    spool_id = secrets.token_hex(16)
-    _set_meta(connection, "spool_id", spool_id)
-    return spool_id

@@ -16,7 +16,7 @@ import msgspec
 from towline.agent.daemon import PluginSide
 from towline.agent.database import Database
 from towline.agent.settings import AgentSettings
-from towline.agent.spool import Target
+from towline.agent.spooltables import Target
 from towline.clock import Clock, rfc3339
 from towline.errors import StartError
 from towline.ids import command_id

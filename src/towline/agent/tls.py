@@ -53,8 +53,7 @@ def client_context(url: str, ca_pem: str) -> ssl.SSLContext | None:
 async def fetch_authority(url: str, fingerprint: bytes) -> str:
     """The certificate (PEM) of the chain that the server shows whose SHA-256 is ``fingerprint``.
 
-    Nothing is sent; the certificate is then what the chain is checked against. Refused ``link.certificate``
-    if the
+    Nothing is sent; the certificate is then what the chain is checked against. Refused ``link.certificate`` if the
     server shows no such certificate, Unavailable ``link.unreachable`` if it cannot be reached.
     """
     return await asyncio.to_thread(_fetch, url, fingerprint)

@@ -8,7 +8,8 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from towline.agent.spool import Flight, Spool
+from towline.agent.spool import Spool
+from towline.agent.spooltables import Flight
 from towline.clock import Clock
 from towline.errors import Unavailable
 from towline.protocols.link.frames import Priority, Type, priority_of

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The enrolment line: all an agent needs, in one pasted string.
 
-``wss://hub.example:6790/link/v1#<token>.<pin>[.<ca>]``: where to dial, the one-time token, the base64url
-SHA-256 of the
-hub's public key, and optionally the base64url SHA-256 of the certificate authority's certificate (DER) that
-signed the
-gateway's certificate. What follows ``#`` never goes over the network as part of a URL.
+``wss://hub.example:6790/link/v1#<token>.<pin>[.<ca>]``: where to dial, the one-time token, the base64url SHA-256 of
+the hub's public key, and optionally the base64url SHA-256 of the certificate authority's certificate (DER) that signed
+the gateway's certificate. What follows ``#`` never goes over the network as part of a URL.
 """
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A frame of link v1: one binary WebSocket message, msgpack ``[type, stream, seq, body]``.
 
-``type`` is a :class:`Type` (0 to 127), ``stream`` says whose order the frame belongs to (:class:`Stream`, or
-from
-:data:`~towline.protocols.link.limits.FIRST_STREAM` on one that EXEC opened), ``seq`` is the lane's sequence
-for BATCH, BATCH_PART and
-ACK, a counter from 0 for DATA, and 0 elsewhere. ``body`` is a map (see messages.py). A frame of an unknown
-type is counted and ignored,
-so that a newer peer can say more.
+``type`` is a :class:`Type` (0 to 127). ``stream`` says whose order the frame belongs to: a :class:`Stream`, or from
+:data:`~towline.protocols.link.limits.FIRST_STREAM` on one that EXEC opened. ``seq`` is the lane's sequence for BATCH,
+BATCH_PART and ACK, a counter from 0 for DATA, and 0 elsewhere. ``body`` is a map (see messages.py). A frame of an
+unknown type is counted and ignored, so that a newer peer can say more.
 """
 
 from __future__ import annotations

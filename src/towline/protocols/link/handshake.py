@@ -13,8 +13,7 @@
 
 The hub proves itself first, so a token or proof never goes to a stranger. Every signature is Ed25519 over
 :func:`signing_bytes`: a domain tag, then each part with its length before it, so no two meanings share bytes.
-No clock
-is involved. Signing, verifying and random bytes come in as callables.
+No clock is involved. Signing, verifying and random bytes come in as callables.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What lanes carry: items, each a tagged msgpack array, inside a BATCH.
 
-Fields may be added at the end with a default; an item whose tag is unknown is counted and skipped, the rest
-of its batch stands.
-Times are int64 microseconds UTC.
+Fields may be added at the end with a default; an item whose tag is unknown is counted and skipped, the rest of its
+batch stands. Times are int64 microseconds UTC.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lanes as pure machines: at most one batch in flight, the same sequence until it is acknowledged.
 
-The agent's :class:`LaneSender` says when to make, send and trim a batch. The hub's :class:`LaneReceiver` puts
-batches
+The agent's :class:`LaneSender` says when to make, send and trim a batch. The hub's :class:`LaneReceiver` puts batches
 together and checks them; :func:`judge` is the rule that the store applies inside the transaction.
 """
 

@@ -174,8 +174,7 @@ class CommandQuery(Body, frozen=True, kw_only=True):
     """hub → agent: what became of these? Answered by CommandStep items, from the journal.
 
     One that the journal does not know is entered as never to be executed and answered ``not_executed``. With
-    ``cancel``,
-    so is one that was received and not delivered yet.
+    ``cancel``, so is one that was received and not delivered yet.
     """
 
     command_ids: list[str]

@@ -49,9 +49,8 @@ class Frame(msgspec.Struct, array_like=True, tag="frame", frozen=True):
 class Closed(msgspec.Struct, array_like=True, tag="closed", frozen=True):
     """A link is gone.
 
-    ``cause``: ``closed_by_agent``, ``silent``, ``node_draining``, ``protocol_error``, ``slow``,
-    ``handshake_timeout``, ``frame_size``, ``rate``,
-    ``connection_lost``, or the cause of the hub's Close.
+    ``cause``: ``closed_by_agent``, ``silent``, ``node_draining``, ``protocol_error``, ``slow``, ``handshake_timeout``,
+    ``frame_size``, ``rate``, ``connection_lost``, or the cause of the hub's Close.
     """
 
     conn: str
