@@ -150,7 +150,7 @@ TASKS = {"fanout": fanout, "echo": echo, "push": push}
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("task", choices=[*TASKS, "all"])
+    parser.add_argument("task", nargs="?", default="all", choices=[*TASKS, "all"])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0)
     chosen = parser.parse_args()
