@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import httptools
 
@@ -154,16 +154,16 @@ class PushProtocol(asyncio.Protocol):
     # -- asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are not of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
         server = self._server
         server.counters.connections += 1
         peer = transport.get_extra_info("peername")
         self._remote_ip = peer[0] if peer else ""
         if server.draining or len(server.protocols) >= server.settings.api_connections:
             server.counters.refused["too_many"] += 1
-            transport.write(plain_error(503, "http.too_many", "too many connections to the push API").closing())
-            transport.close()
+            self._transport.write(plain_error(503, "http.too_many", "too many connections to the push API").closing())
+            self._transport.close()
             self._closing = True
             return
         server.protocols[self] = None
