@@ -13,6 +13,7 @@ from towline.hub import events
 from towline.hub.actor import Actor
 from towline.hub.core import Core, log
 from towline.hub.session import Session
+from towline.hub.soundness import sound
 from towline.protocols.link import messages as m
 from towline.protocols.link.frames import Frame, LinkError
 from towline.protocols.link.items import Batch, Dec, Lane, Record
@@ -29,6 +30,8 @@ _ANNOUNCE_BYTES = 128 * 1024
 
 REJECTED = "rejected"
 """The kind under which items that the hub cannot store are counted among a device's drops."""
+
+_AUDIT_EVERY_S = 60.0
 
 _LANES: dict[int, Lane] = {1: "urgent", 2: "live", 3: "backlog"}
 
@@ -47,12 +50,17 @@ class Ingest:
         self._core = core
         self._links = links
         self._on_steps = on_steps
+        self._audited: dict[str, float] = {}
 
     async def batch(self, session: Session, batch: Batch) -> None:
         """Store a batch and acknowledge it. What can never be stored is acknowledged too, counted and audited: a
         poisoned batch must not block its lane for ever. When the store cannot write, nothing is said: it comes again."""
         core = self._core
+        now_us = core.clock.now_us()
         dropped = dict(batch.dropped)
+        items, rejected, reason = sound(batch.items, now_us)
+        if rejected:
+            dropped[REJECTED] = dropped.get(REJECTED, 0) + rejected
         if batch.unknown:
             dropped["unknown_kind"] = dropped.get("unknown_kind", 0) + batch.unknown
         try:
@@ -62,9 +70,9 @@ class Ingest:
                 batch.spool_id,
                 batch.lane,
                 batch.seq,
-                batch.items,
+                items,
                 dropped,
-                core.clock.now_us(),
+                now_us,
             )
         except InvalidInput as error:
             stored = await self._reject(
@@ -81,6 +89,9 @@ class Ingest:
         if stored.duplicate:
             core.counters["ingest.duplicates"] += 1
             return
+        if rejected:
+            core.counters["ingest.rejected_items"] += rejected
+            await self._audit(session, batch.lane, batch.seq, rejected, "ingest.unsound", reason)
         core.counters["ingest.batches"] += 1
         core.counters["ingest.records"] += len(stored.records)
         if stored.gap:
@@ -119,18 +130,18 @@ class Ingest:
             session.workgroup, session.device_id, spool_id, lane, seq, [], counted, core.clock.now_us()
         )
         if not stored.duplicate:
-            await core.audit(
-                Actor.system(session.workgroup),
-                "device.batch_rejected",
-                "device",
-                session.device_id,
-                lane=lane,
-                seq=seq,
-                items=items,
-                code=error.code,
-                reason=str(error)[:300],
-            )
+            await self._audit(session, lane, seq, items, error.code, str(error)[:300])
         return stored
+
+    async def _audit(self, session: Session, lane: Lane, seq: int, items: int, code: str, reason: str) -> None:
+        """Write down that items were refused; for each device at most once a minute, the drops count every one."""
+        now = self._core.clock.monotonic()
+        if self._audited.get(session.device_id, -_AUDIT_EVERY_S) > now - _AUDIT_EVERY_S:
+            return
+        self._audited[session.device_id] = now
+        actor = Actor.system(session.workgroup)
+        detail = {"lane": lane, "seq": seq, "items": items, "code": code, "reason": reason}
+        await self._core.audit(actor, "device.batch_rejected", "device", session.device_id, **detail)
 
     @staticmethod
     def _spool_of(frame: Frame) -> str:

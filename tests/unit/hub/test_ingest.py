@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.helpers import until
 from tests.unit.hub.fakes import Door, FakeAgent, FakeNode
 from towline.clock import ManualClock
-from towline.errors import Unavailable
+from towline.errors import InvalidInput, Unavailable
 from towline.hub import events
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
@@ -116,14 +117,35 @@ async def test_states_declarations_presence_and_alerts(hub: Hub, owner: Actor, o
 async def test_a_value_that_cannot_be_stored_does_not_block_the_lane(
     hub: Hub, owner: Actor, online: FakeAgent, store: Store
 ) -> None:
-    await online.store("live", Record("metric", "t", "s", 5, {"a": Dec("not a number")}))
+    bad = Record("metric", "t", "s", 5, {"a": Dec("not a number")})
+    await online.store("live", bad, Record("event", "t", "s", 5, {"a": 1}))
+    await until(lambda: hub.counters().get("ingest.records"))
     [entry] = [one for one in (await hub.audit.list(owner)).items if one.action == "device.batch_rejected"]
     assert entry.entity_id == online.device_id
-    assert msgspec.json.decode(entry.detail)["code"] == "record.bad_value"
+    assert msgspec.json.decode(entry.detail)["reason"] == "'not a number' is no decimal"
     drops = await store.records.drops("main", online.device_id)
     assert [(drop.kind, drop.count) for drop in drops] == [("rejected", 1)]
-    await online.store("live", Record("event", "t", "s", 6, {"b": 1}))
+    await online.store("live", bad)
     assert len((await hub.records.events(owner, online.device_id)).items) == 1
+    [drop] = await store.records.drops("main", online.device_id)
+    assert drop.count == 2
+
+
+async def test_a_batch_that_the_store_refuses_is_acknowledged_as_rejected(
+    hub: Hub, owner: Actor, online: FakeAgent, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.records.store_batch
+
+    async def picky(*args: Any) -> Any:
+        if args[5]:
+            raise InvalidInput("record.bad_value", "cannot be stored")
+        return await real(*args)
+
+    monkeypatch.setattr(store.records, "store_batch", picky)
+    await online.store("live", metric("1.00"), metric("2.00"))
+    [entry] = [one for one in (await hub.audit.list(owner)).items if one.action == "device.batch_rejected"]
+    assert msgspec.json.decode(entry.detail)["code"] == "record.bad_value"
+    assert (await store.records.drops("main", online.device_id))[0].count == 2
 
 
 async def test_a_malformed_batch_is_acknowledged_as_rejected(hub: Hub, owner: Actor, online: FakeAgent) -> None:
