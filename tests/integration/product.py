@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,26 +78,33 @@ class Product:
         if found:
             self.password = found[1]
 
-    def client(self) -> httpx.Client:
+    @contextlib.contextmanager
+    def client(self) -> Iterator[httpx.Client]:
         """A signed-in REST client."""
-        client = httpx.Client(base_url=f"{self.url}/api/towline/v1", timeout=20.0)
-        answer = client.post(
-            "/session", json={"user": "admin", "password": self.password}, headers={"Origin": self.url}
-        )
-        assert answer.status_code == 200, answer.text
-        client.cookies.clear()
-        client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
-        return client
+        with httpx.Client(base_url=f"{self.url}/api/towline/v1", timeout=20.0) as client:
+            who = {"user": "admin", "password": self.password}
+            answer = client.post("/session", json=who, headers={"Origin": self.url})
+            assert answer.status_code == 200, answer.text
+            client.cookies.clear()
+            client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
+            yield client
 
-    def towline(self, *arguments: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def towline(
+        self,
+        *arguments: str,
+        timeout: float = 30.0,
+        stdin: str | None = None,
+        environ: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command line as the owner of the data directory does."""
-        environ = environment() | {"TOWLINE_DATA": str(self.data)}
+        own = {"TOWLINE_DATA": str(self.data), "XDG_CONFIG_HOME": str(self.folder / "config")}
         return subprocess.run(
             [*TOWLINE, *arguments],
             capture_output=True,
             text=True,
+            input=stdin,
             cwd=self.folder,
-            env=environ,
+            env=environment() | own | (environ or {}),
             timeout=timeout,
             check=False,
         )

@@ -92,6 +92,7 @@ class Supervisor:
         self.children = children
         self.was_ready = False
         self.stop_signal = 0
+        self._lines: list[str] = []
         self._began = time.monotonic()
         self._wake_reader, self._wake_writer = os.pipe()
         for end in (self._wake_reader, self._wake_writer):
@@ -107,6 +108,8 @@ class Supervisor:
             for child in self.children:
                 if child.next_start is not None and child.next_start <= now:
                     child.start(now)
+                if not (child.ready or self.was_ready):
+                    break  # the first time, each waits for the one before it
             self._wait(self._next_deadline(now))
             failed = self._look()
             if failed is not None:
@@ -119,8 +122,8 @@ class Supervisor:
         self.stop_signal = number
 
     def _next_deadline(self, now: float) -> float | None:
-        waits = [child.next_start - now for child in self.children if child.next_start is not None]
-        return max(0.0, min(waits)) if waits else None
+        due = [child.next_start for child in self.children if child.next_start]
+        return max(0.0, min(due) - now) if due else None
 
     def _wait(self, timeout: float | None) -> None:
         with selectors.DefaultSelector() as selector:
@@ -142,8 +145,8 @@ class Supervisor:
                 continue
             for report in child.reports():
                 child.ready = child.ready or bool(report.get("ready"))
-                for line in report.get("lines", ()):
-                    _say(line)
+                if not self.was_ready:
+                    self._lines += report.get("lines", ())
             if child.process is not None and child.process.poll() is not None:
                 status = child.ended(time.monotonic())
                 if status == START_FAILED and not self.was_ready:
@@ -156,6 +159,8 @@ class Supervisor:
                     )
         if not self.was_ready and all(child.ready for child in self.children):
             self.was_ready = True
+            for line in self._lines:
+                _say(line)
             _say(f"Ready in {time.monotonic() - self._began:.1f} s. Press Ctrl-C to stop.")
         return None
 
