@@ -20,7 +20,7 @@ from pathlib import Path
 import uvloop
 
 from towline.clock import SystemClock
-from towline.protocols.link.items import Batch, Dec, Record, decode_batch, encode_batch, encode_item
+from towline.protocols.link.items import Batch, Dec, Record, Value, decode_batch, encode_batch, encode_item
 from towline.store.base import Store
 from towline.store.rows import Facts
 from towline.store.sqlite import open_store
@@ -38,7 +38,7 @@ def bodies(seed: int, batch: int, count: int) -> list[bytes]:
     made = []
     for n in range(count):
         values = [max(value + chance.randrange(-150, 151), 0) for value in values]
-        fields = {name: Dec(f"{value / 100:.2f}") for name, value in zip(names, values, strict=True)}
+        fields: dict[str, Value] = {name: Dec(f"{value / 100:.2f}") for name, value in zip(names, values, strict=True)}
         record = Record("metric", "host", "system", start + n * 2_000_000 + chance.randrange(3_000), fields)
         made.append(encode_batch("spool", "live", n + 1, [encode_item(record)], {}))
     return made
@@ -90,17 +90,21 @@ class Load:
         await asyncio.gather(*[device(n) for n in range(len(self.ids))])
 
     async def paced(self, seconds: float, readings: int) -> None:
-        interval = self.batch * len(self.ids) / readings
+        # One clock for all: a timer for each device would cost more than the store.
+        tick = 0.01
         end = time.monotonic() + seconds
-
-        async def device(n: int) -> None:
-            at = time.monotonic() + interval * n / len(self.ids)
-            while at < end:
-                await asyncio.sleep(max(at - time.monotonic(), 0))
-                await self.send(n)
-                at += interval
-
-        await asyncio.gather(*[device(n) for n in range(len(self.ids))])
+        at, due, sent = time.monotonic(), 0.0, 0
+        running: set[asyncio.Task[None]] = set()
+        while at < end:
+            due += readings / self.batch * tick
+            while sent < due:
+                task = asyncio.ensure_future(self.send(sent % len(self.ids)))
+                running.add(task)
+                task.add_done_callback(running.discard)
+                sent += 1
+            at += tick
+            await asyncio.sleep(max(at - time.monotonic(), 0))
+        await asyncio.gather(*running)
 
 
 async def measure(options: argparse.Namespace, *, paced: bool) -> tuple[float, float, float]:

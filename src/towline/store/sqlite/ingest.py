@@ -19,6 +19,7 @@ from towline.store import codec
 from towline.store.rows import Stored
 from towline.store.sqlite.batch import Batch
 from towline.store.sqlite.said import Said
+from towline.store.sqlite.statements import Rows
 
 HOUR_US: Final = 3_600_000_000
 """A block of metrics never spans more: queries by time rely on it."""
@@ -26,28 +27,33 @@ _MARK_US: Final = 600_000_000
 _LARGEST_US: Final = 2**62 - 1
 _CACHED_DEVICES: Final = 20_000
 
-_INSERT_BLOCK: Final = (
-    "INSERT INTO block (id, workgroup, device, kind, form, min_us, max_us, last_id, stored_us, readings, data)"
-    " VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)"
+_INSERT_BLOCK: Final = Rows(
+    "INSERT INTO block (id, workgroup, device, kind, form, min_us, max_us, last_id, stored_us, readings, data) VALUES",
+    "(?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)",
 )
-_UPSERT_LANE: Final = (
-    "INSERT INTO lane (workgroup, device, spool_id, lane, seq, updated_us) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET seq = excluded.seq, updated_us = excluded.updated_us WHERE excluded.seq > lane.seq"
+# The comparison that keeps a batch from being stored twice; see flush().
+_UPSERT_LANE: Final = Rows(
+    "INSERT INTO lane (workgroup, device, spool_id, lane, seq, updated_us) VALUES",
+    "(?, ?, ?, ?, ?, ?)",
+    " ON CONFLICT (workgroup, device, spool_id, lane) DO UPDATE SET seq = excluded.seq,"
+    " updated_us = excluded.updated_us WHERE excluded.seq > lane.seq",
 )
 _SELECT_LANE: Final = "SELECT seq FROM lane WHERE workgroup = ? AND device = ? AND spool_id = ? AND lane = ?"
 _ADD_DROP: Final = (
     "INSERT INTO lane_drop (workgroup, device, kind, count, time_us) VALUES (?, ?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET count = count + excluded.count, time_us = excluded.time_us"
+    " ON CONFLICT (workgroup, device, kind) DO UPDATE SET count = count + excluded.count, time_us = excluded.time_us"
 )
 
 
 class _Device:
-    """What is remembered of a device: its number, and the series of each shape (kind, table, source, field, …)."""
+    """What is remembered of a device: its number, the last sequence of each (spool, lane), and the series of each
+    shape (kind, table, source, field, …)."""
 
-    __slots__ = ("no", "shapes")
+    __slots__ = ("lanes", "no", "shapes")
 
     def __init__(self, no: int) -> None:
         self.no = no
+        self.lanes: dict[tuple[str, str], int] = {}
         self.shapes: dict[tuple[str, ...], tuple[int, ...]] = {}
 
 
@@ -88,6 +94,8 @@ class Ingest:
         """It is on disk."""
         self._committed = (self._message_id, self._stored_us)
         self._counted.update(self.counters)
+        while len(self._devices) > _CACHED_DEVICES:
+            self._devices.popitem(last=False)
 
     def rolled_back(self) -> None:
         """It never was: forget what depends on it."""
@@ -105,12 +113,13 @@ class Ingest:
     def flush(self) -> None:
         """Write what is pending."""
         if self._blocks:
-            self._connection.executemany(_INSERT_BLOCK, self._blocks)
+            _INSERT_BLOCK.execute(self._connection, self._blocks)
             self._blocks.clear()
         if self._lanes:
-            self._connection.executemany(
-                _UPSERT_LANE, [(*lane, seq, time_us) for lane, (seq, time_us) in self._lanes.items()]
-            )
+            rows = [(*lane, seq, time_us) for lane, (seq, time_us) in self._lanes.items()]
+            if _UPSERT_LANE.execute(self._connection, rows) != len(rows):
+                # What is remembered differs from the database: nothing of this may be committed.
+                raise sqlite3.DatabaseError("a lane's sequence was not below its batch's")
             self._lanes.clear()
         if self._written != (self._message_id, self._stored_us):
             self._keep_books()
@@ -133,7 +142,9 @@ class Ingest:
         device = self._devices.get((workgroup, device_id)) or self._find(workgroup, device_id)
         self._devices.move_to_end((workgroup, device_id))
         key = (workgroup, device.no, spool_id, lane)
-        last = self._last(key)
+        last = device.lanes.get((spool_id, lane))
+        if last is None:
+            last = device.lanes[spool_id, lane] = self._last(key)
         if seq <= last:
             self.counters["duplicates"] += 1
             return Stored(device_id=device_id, duplicate=True, acked=last)
@@ -149,6 +160,7 @@ class Ingest:
                     refused.append((index, why))
             self._message_id = said.message_id
         self._lanes[key] = (seq, stored_us)
+        device.lanes[spool_id, lane] = seq
         gap = seq - last - 1
         if gap:
             self._note_gap(key, last, seq, dropped, stored_us)
@@ -280,14 +292,9 @@ class Ingest:
         if row is None:
             raise NotFound("device.unknown", f"there is no device {device_id} in workgroup {workgroup}")
         device = self._devices[workgroup, device_id] = _Device(row[0])
-        if len(self._devices) > _CACHED_DEVICES:
-            self._devices.popitem(last=False)
         return device
 
     def _last(self, key: tuple[str, int, str, str]) -> int:
-        pending = self._lanes.get(key)
-        if pending is not None:
-            return pending[0]
         row = self._connection.execute(_SELECT_LANE, key).fetchone()
         return 0 if row is None else int(row[0])
 

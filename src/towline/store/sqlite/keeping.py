@@ -162,7 +162,8 @@ class SqliteLeases:
         return await self._access.write(
             lambda connection: (
                 connection.execute(
-                    "INSERT INTO lease (name, workgroup, owner, expires_us) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                    "INSERT INTO lease (name, workgroup, owner, expires_us) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (workgroup, name) DO UPDATE"
                     " SET owner = excluded.owner, expires_us = excluded.expires_us"
                     " WHERE lease.owner = excluded.owner OR lease.expires_us <= ?",
                     (name, SYSTEM, owner, now_us + ttl_us, now_us),

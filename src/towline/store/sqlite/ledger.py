@@ -85,8 +85,8 @@ def _note(
     applied: bool = True,
 ) -> None:
     connection.execute(
-        "INSERT INTO command_step SELECT ?, ?, coalesce(max(n), 0) + 1, ?, ?, ?, ?, ? FROM command_step"
-        " WHERE workgroup = ? AND command = ? HAVING count(*) < ?",
+        "INSERT INTO command_step SELECT ?, ?, n, ?, ?, ?, ?, ? FROM (SELECT coalesce(max(n), 0) + 1 AS n"
+        " FROM command_step WHERE workgroup = ? AND command = ?) WHERE n <= ?",
         (workgroup, no, step, time_us, now_us, note, applied, workgroup, no, MAX_STEPS),
     )
 

@@ -22,18 +22,21 @@ from towline.store.sqlite.ledger import apply_step
 
 _UPSERT_STATE: Final = (
     "INSERT INTO state (workgroup, device_id, app_guid, tbl, source, name, value, time_us)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET tbl = excluded.tbl, value = excluded.value,"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (workgroup, device_id, app_guid, source, name) DO UPDATE SET tbl = excluded.tbl, value = excluded.value,"
     " time_us = excluded.time_us WHERE ? OR excluded.time_us >= state.time_us"
 )
 _UPSERT_DECLARATION: Final = (
     "INSERT INTO declaration (workgroup, device_id, app_guid, app_name, version, display_name, declaration, declared_us)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET app_name = excluded.app_name,"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (workgroup, device_id, app_guid) DO UPDATE SET app_name = excluded.app_name,"
     " version = excluded.version, display_name = excluded.display_name, declaration = excluded.declaration,"
     " declared_us = excluded.declared_us"
 )
 _UPSERT_PRESENCE: Final = (
     "INSERT INTO plugin_presence (workgroup, device_id, app_guid, app_name, online, since_us, cause)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET app_name = excluded.app_name, online = excluded.online,"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (workgroup, device_id, app_guid) DO UPDATE SET app_name = excluded.app_name, online = excluded.online,"
     " since_us = excluded.since_us, cause = excluded.cause"
 )
 _INSERT_ALERT: Final = "INSERT INTO alert VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -24,6 +24,8 @@ log = logging.getLogger("towline.store")
 
 LINGER_S: Final = 0.018
 """Commits of batches are this far apart; with the commit itself a batch waits about 20 ms at most."""
+FULL_JOBS: Final = 200
+"""So many are company enough."""
 MAX_JOBS: Final = 2000
 """Jobs of one commit."""
 _IDLE_S: Final = 1.0
@@ -88,7 +90,7 @@ class Writer:
             raise Unavailable("store.closed", "the store is closed")
         future = self._loop.create_future()
         self._jobs.append(Job(future, work, batch))
-        if hurry:
+        if hurry or len(self._jobs) == FULL_JOBS:
             self._hurry.set()
         # The writer says that it sleeps before it looks at the queue a last time: no job is left behind.
         if self._sleeping or hurry:
