@@ -27,6 +27,10 @@ FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 15.0
 STABLE_S = 10.0
 """A connection shorter than this does not reset the backoff."""
+REPLACED, REVOKED = 4000, 4001
+"""Close codes of the agent: a newer connection of this plugin registered; its key is no longer valid."""
+GIVEN_UP_S = 60.0
+"""The wait after one of them."""
 PING_EVERY_S = 30.0
 BUDGET_CHECK_S = 5.0
 ABOUT_REGISTRATION_S = 5.0
@@ -77,6 +81,11 @@ class Connection:
             started = self._clock.monotonic()
             try:
                 await self._once()
+            except Closed as exc:
+                self.complain(f"no connection to {self._url}: {exc}")
+                if exc.status in (REPLACED, REVOKED):
+                    # A second process with this credential would be thrown out in turn, for ever.
+                    await asyncio.sleep(GIVEN_UP_S * random.uniform(0.5, 1.0))
             except (OSError, TimeoutError, TowlineError) as exc:
                 self.complain(f"no connection to {self._url}: {exc or type(exc).__name__}")
             if self._clock.monotonic() - started > STABLE_S:

@@ -293,6 +293,16 @@ async def test_a_lost_connection_comes_back_and_loses_nothing_that_waited(agent:
     assert agent.replies == []
 
 
+@pytest.mark.parametrize("status", [4000, 4001])
+async def test_a_replaced_plugin_does_not_fight_back(agent: TestAgent, plugin: Plugin, status: int) -> None:
+    transport = agent.connections[0].transport
+    assert transport is not None
+    transport.send_close(status, b"a newer connection of this plugin registered")  # type: ignore[arg-type]
+    await until(lambda: not plugin.connected)
+    with pytest.raises(TimeoutError):  # after any other loss it is back in a quarter of a second
+        await asyncio.wait_for(plugin.wait_connected(), 0.6)
+
+
 async def test_an_agent_that_starts_later() -> None:
     port = free_port()
     async with serving(make(f"wss://localhost:{port}")):
