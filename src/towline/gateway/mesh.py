@@ -261,7 +261,7 @@ class Mesh:
             return f"client {message.client_id[:40]!r} is not connected"
         try:
             arguments = decode_arguments(message.arguments)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.counters.format_errors += 1
             return "the arguments are not a JSON array"
         return execute_call(connection, message.function, arguments)

@@ -97,5 +97,5 @@ def decode(payload: bytes) -> MeshMessage:
         raise MeshFormatError(f"unknown operation {payload[1]}")
     try:
         return decoder.decode(memoryview(payload)[2:])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MeshFormatError(str(error)) from None

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from towline.protocols.connmix.codes import ApiError
-from towline.protocols.connmix.requests import Kind
+from towline.protocols.connmix.requests import UNREADABLE, Kind
 
 _encode = msgspec.json.encode
 
@@ -64,7 +64,7 @@ def event_data(value: Any) -> bytes:
         if value.lstrip(" \t\r\n")[:1] in ("{", "["):
             try:
                 msgspec.json.decode(value)
-            except (msgspec.DecodeError, RecursionError):
+            except UNREADABLE:
                 pass
             else:
                 return bytes(value, "utf-8")

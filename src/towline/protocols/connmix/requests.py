@@ -24,6 +24,10 @@ CALLS = frozenset({"set_context", "set_context_value", "subscribe", "unsubscribe
 """Functions that ``conn.call`` may execute."""
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for input that is not what it should be; text that is not UTF-8 is not a DecodeError."""
+
+
 class MeshSend(msgspec.Struct, frozen=True, gc=False):
     """Send ``data`` to one client anywhere in the mesh. ``data`` is UTF-8 for text, raw bytes for binary."""
 
@@ -107,7 +111,6 @@ _decode_pops = msgspec.json.Decoder(list[_Pop | str]).decode
 _decode_call = msgspec.json.Decoder(_Call).decode
 _decode_calls = msgspec.json.Decoder(list[_Call]).decode
 _decode_text = msgspec.json.Decoder(str).decode
-_decode_any = msgspec.json.Decoder().decode
 
 
 def parse_http_send(body: bytes, max_data_bytes: int) -> MeshSend:
@@ -124,7 +127,7 @@ def parse_envelope(text: bytes) -> Unparsed:
     """The outer object of a WebSocket request. What cannot be read at all is 101, to be answered with ``i`` null."""
     try:
         envelope = _decode_envelope(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise invalid(_reason(error, "request")) from None
     number = bytes(envelope.i) or bytes(envelope.id) or _NULL
     if number[:1] in (b"{", b"["):
@@ -133,11 +136,11 @@ def parse_envelope(text: bytes) -> Unparsed:
         # A skipped value is not checked for UTF-8, and what is echoed must be a legal text frame.
         try:
             _decode_text(number)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise invalid(_reason(error, "`i`")) from None
     try:
         method = _decode_text(envelope.m)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         # Not raised: the id is known, so the caller can echo it.
         method = ""
     return Unparsed(method, bytes(envelope.p), number)
@@ -165,7 +168,7 @@ def parse_request(unparsed: Unparsed, max_data_bytes: int) -> Request:
 def _object(decode: Any, body: bytes) -> Any:
     try:
         return decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise invalid(_reason(error, "body")) from None
 
 
@@ -177,7 +180,7 @@ def _one(decode: Any, decode_list: Any, params: bytes) -> Any:
         if params[:1] != b"[":
             return decode(params)
         elements = decode_list(params)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise invalid(_reason(error, "`p`")) from None
     if len(elements) != 1:
         raise invalid(f"`p` as an array must have exactly one element, not {len(elements)}")
@@ -189,7 +192,7 @@ def _pop(params: bytes) -> QueuePop:
     if params[:1] == b"[":
         try:
             names = _decode_pops(params)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise invalid(_reason(error, "`p`")) from None
         if len(names) == 1 and isinstance(names[0], _Pop):
             names = names[0].t
@@ -257,6 +260,8 @@ def _reason(error: BaseException, what: str) -> str:
     """msgspec's sentence, which names the JSON path, in the words of this API."""
     if isinstance(error, RecursionError):
         return f"{what} is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{what} is not JSON: its text is not UTF-8"
     if not isinstance(error, msgspec.ValidationError):
         return f"{what} is not JSON: {error}"
     text = str(error).replace("Object missing required field", "missing")
