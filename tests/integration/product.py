@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -143,7 +144,7 @@ class Product:
                 self.process.wait(5)
         for pid in pids:
             try:
-                wait_until(lambda pid=pid: not running(pid), 6)
+                wait_until(functools.partial(_ended, pid), 6)
             except AssertionError:
                 os.kill(pid, signal.SIGKILL)
 
@@ -176,6 +177,10 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def _ended(pid: int) -> bool:
+    return not running(pid)
 
 
 def resident_kb(pid: int) -> int:
