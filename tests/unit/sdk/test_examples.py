@@ -20,7 +20,7 @@ from towline import __version__
 from towline.protocols.octo import CommandAcked, EventsReported, MetricsReported, StatesReported
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-HELLO = {
+HELLO: dict[str, Any] = {
     "sdk": __version__,
     "appGUID": GUID,
     "appName": "plugin-hello",
