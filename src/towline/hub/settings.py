@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 
-class HubSettings(msgspec.Struct, frozen=True, kw_only=True):
+class HubSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the section ``hub``."""
 
     link_url: Annotated[
