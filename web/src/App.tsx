@@ -25,12 +25,15 @@ export function App() {
   if (session === undefined) {
     return (
       <main className="signin">
-        <div className="box" style={{ textAlign: "center" }}>
-          <span className="mark">
+        {error ? (
+          <div className="box">
+            <Problem error={error} retry={() => void refetch()} />
+          </div>
+        ) : (
+          <span className="waiting" aria-busy="true">
             <Mark size={40} />
           </span>
-          {error ? <Problem error={error} retry={() => void refetch()} /> : null}
-        </div>
+        )}
       </main>
     );
   }

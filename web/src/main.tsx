@@ -6,6 +6,7 @@ import "@mantine/notifications/styles.css";
 import "./styles.css";
 
 import { localStorageColorSchemeManager, MantineProvider } from "@mantine/core";
+import { DatesProvider } from "@mantine/dates";
 import { Notifications } from "@mantine/notifications";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { setNonce } from "get-nonce";
@@ -35,11 +36,13 @@ if (root) {
         getStyleNonce={() => nonce}
       >
         <QueryClientProvider client={client}>
-          <Boundary>
+          <DatesProvider settings={{ firstDayOfWeek: 1, weekendDays: [] }}>
+            <Boundary>
             <BrowserRouter basename={BASE.replace(/\/$/, "")}>
               <App />
             </BrowserRouter>
-          </Boundary>
+            </Boundary>
+          </DatesProvider>
           <Notifications position="bottom-right" limit={3} autoClose={3500} />
         </QueryClientProvider>
       </MantineProvider>

@@ -13,6 +13,12 @@ const dark: MantineColorsTuple = [
   "#e3e7ec", "#c6cdd6", "#98a3b1", "#76818f", "#333b45", "#262d35", "#1a1f26", "#14181d", "#0e1114", "#090b0d",
 ];
 
+/** Panels stand on the surface colour; the body colour is what lies below the cards. */
+const PANEL = {
+  content: { backgroundColor: "var(--tl-surface)" },
+  header: { backgroundColor: "var(--tl-surface)" },
+};
+
 export const theme = createTheme({
   primaryColor: "tow",
   primaryShade: 6,
@@ -36,8 +42,8 @@ export const theme = createTheme({
     PasswordInput: { defaultProps: { size: "sm" } },
     Textarea: { defaultProps: { size: "sm" } },
     Select: { defaultProps: { size: "sm", checkIconPosition: "right" } },
-    Modal: { defaultProps: { transitionProps: { duration: 140 }, overlayProps: { backgroundOpacity: 0.45 } } },
-    Drawer: { defaultProps: { transitionProps: { duration: 150 }, overlayProps: { backgroundOpacity: 0.35 } } },
+    Modal: { defaultProps: { transitionProps: { duration: 140 }, overlayProps: { backgroundOpacity: 0.4 }, styles: PANEL } },
+    Drawer: { defaultProps: { transitionProps: { duration: 150 }, overlayProps: { backgroundOpacity: 0.3 }, styles: PANEL } },
     Tooltip: { defaultProps: { openDelay: 250, transitionProps: { duration: 120 }, withArrow: false } },
     Menu: { defaultProps: { transitionProps: { duration: 120 }, shadow: "md" } },
     Popover: { defaultProps: { transitionProps: { duration: 120 }, shadow: "md" } },

@@ -4,7 +4,7 @@
 import { useComputedColorScheme } from "@mantine/core";
 import { useEffect, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
-import { number, scaleFor } from "../lib/format";
+import { countsBytes, number, scaleFor } from "../lib/format";
 import { useNow } from "../lib/hooks";
 import { align, gapOf, type Points, valueAt } from "../lib/series";
 import type { SeriesStore } from "../lib/store";
@@ -46,6 +46,7 @@ export function Chart(props: Props) {
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const [cursor, setCursor] = useState<Cursor | null>(null);
   const [hovered, setHovered] = useState(false);
+  const [near, setNear] = useState(true);
   const now = useNow(1000);
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
@@ -123,8 +124,11 @@ export function Chart(props: Props) {
       if (element.clientWidth) made.setSize({ width: element.clientWidth, height: element.clientHeight });
     });
     observer.observe(element);
+    const sight = new IntersectionObserver((seen) => setNear(seen.some((each) => each.isIntersecting)), { rootMargin: "500px" });
+    sight.observe(element);
     return () => {
       observer.disconnect();
+      sight.disconnect();
       made.destroy();
       plot.current = null;
     };
@@ -134,8 +138,7 @@ export function Chart(props: Props) {
   // Once a second (the clock's tick), when it can be seen: new data if there is any, and the window moves on.
   useEffect(() => {
     const u = plot.current;
-    const element = host.current;
-    if (!u || !element || !isNear(element)) return;
+    if (!u || !near) return;
     u.batch(() => {
       if (drawn.current.version !== store.version || drawn.current.store !== store) {
         drawn.current = { version: store.version, store };
@@ -271,11 +274,6 @@ function isLonely(u: uPlot, series: number): boolean {
   return seen > 0;
 }
 
-const isNear = (element: HTMLElement): boolean => {
-  const box = element.getBoundingClientRect();
-  return box.bottom > -200 && box.top < window.innerHeight + 200;
-};
-
 function text(value: number, unit: string): string {
   const scale = scaleFor(unit, value);
   const shown = number(value / scale.divisor);
@@ -287,9 +285,12 @@ export function yRange(min: number | null, max: number | null, unit: string): [n
   if (min === null || max === null || !Number.isFinite(min) || !Number.isFinite(max)) return unit === "%" ? [0, 100] : [0, 1];
   if (unit === "%" && min >= 0 && max <= 100) return [0, 100];
   const air = (max - min || Math.abs(max) || 1) * 0.12;
-  if (min >= 0 && (min < max * 0.6 || max === 0)) return [0, max + air || 1];
+  if (!unit.startsWith("°") && min >= 0 && (min < max * 0.6 || max === 0)) return [0, max + air || 1];
   return [min - air, max + air];
 }
+
+/** Ticks of a byte axis stand at 128 KiB, not at 122.07 KiB. */
+const BINARY_STEPS = Array.from({ length: 60 }, (_, n) => 2 ** (n - 4));
 
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 
@@ -321,8 +322,10 @@ function valueAxis(style: CSSStyleDeclaration, unit: string): uPlot.Axis {
     ticks: { show: false },
     gap: 6,
     space: 34,
+    ...(countsBytes(unit) ? { incrs: BINARY_STEPS } : {}),
     size: (_u, values) => Math.max(38, 14 + 6.6 * Math.max(0, ...(values ?? []).map((value) => value.length))),
-    values: (_u, splits) => {
+    values: (u, splits) => {
+      if (!u.data[0]?.length) return splits.map(() => "");
       const scale = scaleFor(unit, Math.max(...splits.map(Math.abs)));
       return splits.map((split) => {
         const shown = number(split / scale.divisor);

@@ -11,6 +11,7 @@ import { live } from "../api/live";
 import type { NewEnrolment } from "../api/types";
 import { useNow } from "../lib/hooks";
 import { ms, span } from "../lib/time";
+import { useSession } from "../session";
 import { S } from "../strings";
 import { CodeLine, Problem, Segments } from "./bits";
 
@@ -30,6 +31,7 @@ function Enrol({ close }: { close: () => void }) {
   const [ttl, setTtl] = useState<Ttl>("m15");
   const [joined, setJoined] = useState<{ id: string; name: string } | null>(null);
   const navigate = useNavigate();
+  const { version } = useSession();
   const make = useMutation({
     mutationFn: () => post<NewEnrolment>("/enrolments", { ...(name.trim() ? { name: name.trim() } : {}), ttl_s: TTLS[ttl] }),
   });
@@ -77,7 +79,8 @@ function Enrol({ close }: { close: () => void }) {
     <div className="stack">
       <div>
         <div className="strong" style={{ marginBottom: 6 }}>1. {S.enrol.step1}</div>
-        <CodeLine code={S.devices.installCommand} />
+        <CodeLine code={S.devices.installCommand(version)} />
+        <p className="muted small" style={{ margin: "6px 0 0" }}>{S.enrol.step1Help}</p>
       </div>
       <div data-testid="enrol-command">
         <div className="strong" style={{ marginBottom: 6 }}>2. {S.enrol.step2}</div>

@@ -6,6 +6,7 @@ import { IconArrowRight, IconBolt, IconRouteAltLeft, IconSearch } from "@tabler/
 import { type KeyboardEvent, useEffect, useMemo, useRef, useState } from "react";
 import { useNavigate } from "react-router";
 import { useDeviceSearch } from "../api/queries";
+import { hostOf } from "../lib/format";
 import { useSettled } from "../lib/hooks";
 import { useSession } from "../session";
 import { S } from "../strings";
@@ -48,7 +49,7 @@ export function Palette({ opened, close, pages, onShortcuts, onSignOut }: Props)
       id: `device/${device.id}`,
       group: "devices",
       label: device.name,
-      hint: device.agent.address || device.agent.hostname,
+      hint: hostOf(device.agent.address) || device.agent.hostname,
       presence: device.presence.state,
       run: () => void navigate(`/devices/${device.id}`),
     }));

@@ -145,7 +145,6 @@ function DateField({ param, base, text, set }: DateProps) {
         leftSection={<IconCalendar size={16} />}
         value={text || null}
         onChange={(next) => set(next ?? "")}
-        firstDayOfWeek={1}
         popoverProps={{ shadow: "md" }}
       />
     );
@@ -158,7 +157,6 @@ function DateField({ param, base, text, set }: DateProps) {
       leftSection={<IconCalendar size={16} />}
       value={text ? `${text}:00` : null}
       onChange={(next) => set(next ? next.slice(0, 16) : "")}
-      firstDayOfWeek={1}
       timePickerProps={{ format: "24h", withDropdown: true }}
       popoverProps={{ shadow: "md" }}
       submitButtonProps={{ "aria-label": S.common.done }}

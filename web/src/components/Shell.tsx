@@ -68,10 +68,12 @@ export function Shell() {
   useKeyboard({ openPalette: () => setPalette(true), openShortcuts });
   const { lost, banner } = useBanner();
 
-  useEffect(() => window.scrollTo(0, 0), [location.pathname]);
+  useEffect(() => {
+    window.scrollTo(0, 0);
+  }, [location.pathname]);
 
   return (
-    <div className={lost ? "hasbanner" : undefined}>
+    <div className={[banner ? "hasbanner" : "", lost ? "lost" : ""].join(" ")}>
       <a
         className="skip"
         href={window.location.pathname}
@@ -212,7 +214,7 @@ function useBanner() {
       <span>{S.live.restored}</span>
     </div>
   ) : null;
-  return { lost: lost || fresh, banner };
+  return { lost, banner };
 }
 
 function useKeyboard({ openPalette, openShortcuts }: { openPalette: () => void; openShortcuts: () => void }) {

@@ -4,6 +4,7 @@
 import { IconExternalLink } from "@tabler/icons-react";
 import { useState } from "react";
 import type { Json } from "../api/types";
+import { absolute, ms } from "../lib/time";
 import { S } from "../strings";
 
 type Row = Record<string, Json>;
@@ -26,11 +27,14 @@ export function ValueView({ value, type }: { value: Json | undefined; type?: str
   if (isObject(value) && (type === "link" || typeof value["url"] === "string")) return <LinkValue value={value} />;
   if (isTable(value)) return <TableValue rows={value} />;
   if (typeof value === "string") {
+    if (MOMENT.test(value)) return <span title={value}>{absolute(ms(value))}</span>;
     return value.includes("\n") ? <pre className="out">{value}</pre> : <span className="value break">{value}</span>;
   }
   if (typeof value === "number" || typeof value === "boolean") return <span className="value">{String(value)}</span>;
   return <JsonValue value={value} />;
 }
+
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
 
 function LinkValue({ value }: { value: Row }) {
   const url = typeof value["url"] === "string" ? value["url"] : "";
@@ -45,7 +49,7 @@ function LinkValue({ value }: { value: Row }) {
   );
 }
 
-const NUMERIC = /^-?[\d,.]+\s?(%|[KMGT]?i?B(\/s)?|s|ms|°C|rpm|V|A|W)?$/;
+const NUMERIC = /^-?\d[\d,]*(\.\d+)?\s?(%|[KMGT]?i?B(\/s)?|s|ms|°C|rpm|V|A|W)?$/;
 
 export function TableValue({ rows, limit = 6 }: { rows: Row[]; limit?: number }) {
   const [all, setAll] = useState(false);

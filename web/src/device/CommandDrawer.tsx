@@ -185,7 +185,9 @@ function Progress({ id, target, onAgain }: { id: string; target: Target | null; 
   const { data: command, error, refetch } = useCommand(id);
   const cancel = useCancelCommand();
   const head = useRef<HTMLDivElement>(null);
-  useEffect(() => head.current?.focus({ preventScroll: true }), []);
+  useEffect(() => {
+    head.current?.focus({ preventScroll: true });
+  }, []);
   if (error && !command) return <Problem error={error} retry={() => void refetch()} />;
   if (!command) return <SkeletonRows rows={5} />;
   const params = Object.entries(command.params);

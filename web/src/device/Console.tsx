@@ -32,12 +32,15 @@ export function Console({ device, mayRun }: { device: Device; mayRun: boolean })
   const abort = useRef<AbortController | null>(null);
   const log = useRef<HTMLDivElement>(null);
   const input = useRef<HTMLInputElement>(null);
+  const form = useRef<HTMLFormElement>(null);
   const online = device.presence.state === "online";
   const enabled = online && mayRun;
 
   useEffect(() => {
     logs.set(device.id, entries);
     log.current?.scrollTo({ top: log.current.scrollHeight });
+    // What was typed stays in view while output pushes it down.
+    if (form.current?.contains(document.activeElement)) form.current.scrollIntoView({ block: "nearest" });
   }, [entries, device.id]);
 
   const run = async (cmd: string) => {
@@ -109,6 +112,7 @@ export function Console({ device, mayRun }: { device: Device; mayRun: boolean })
           </div>
         )}
         <form
+          ref={form}
           className={entries.length ? "entryline ruled" : "entryline"}
           onSubmit={(event: FormEvent) => {
             event.preventDefault();

@@ -32,7 +32,7 @@ export function CommandHistory({ deviceId, plugins, onOpen }: { deviceId: string
           <p>{S.commands.historyEmptyHint}</p>
         </Empty>
       ) : (
-        <div className="tablewrap">
+        <div className="tablewrap tall">
           <table className="grid dense" onKeyDown={rowKeys}>
             <thead>
               <tr>
@@ -117,8 +117,8 @@ export function EventsCard({ deviceId, plugins }: { deviceId: string; plugins: P
           <p>{S.events.emptyHint}</p>
         </Empty>
       ) : (
-        <div className="tablewrap">
-          <table className="grid dense">
+        <div className="tablewrap tall">
+          <table className="grid dense stackphone">
             <thead>
               <tr>
                 <th>{S.events.columns.time}</th>
@@ -132,13 +132,13 @@ export function EventsCard({ deviceId, plugins }: { deviceId: string; plugins: P
                 const named = names(event.table, event.source, event.name);
                 return (
                   <tr key={`${event.message_id}-${event.name}`}>
-                    <td className="muted nowrap" title={absolute(ms(event.time))}>
+                    <td className="muted nowrap when" title={absolute(ms(event.time))}>
                       {stamp(ms(event.time), now)}
                     </td>
-                    <td className="break" title={named.help}>
+                    <td className="nowrap" title={named.help}>
                       {named.event}
                     </td>
-                    <td className="break">{event.value === null || event.value === "" ? S.common.none : <ValueView value={event.value} />}</td>
+                    <td className="break detail">{event.value === null || event.value === "" ? S.common.none : <ValueView value={event.value} />}</td>
                     <td className="muted hidephone">{named.plugin}</td>
                   </tr>
                 );

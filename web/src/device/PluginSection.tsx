@@ -63,10 +63,10 @@ export function PluginSection({ device, plugin, states, charts, onCommand }: Pro
             <StatesCard key="s" plugin={plugin} module={module} specs={declared} states={states} stale={!plugin.online || device.presence.state !== "online"} />,
           );
         }
-        if (properties.length) side.push(<PropertiesCard key="p" module={module} />);
         if (commands.length) {
           side.push(<CommandsCard key="c" commands={commands} onRun={(command) => onCommand(plugin, module, command)} />);
         }
+        if (properties.length) side.push(<PropertiesCard key="p" module={module} />);
         return (
           <Fragment key={module.moduleName}>
             {several && (
@@ -77,7 +77,7 @@ export function PluginSection({ device, plugin, states, charts, onCommand }: Pro
             {metrics.length ? (
               <div className={side.length ? "split" : undefined}>
                 <div className="charts">
-                  {metrics.map((group) => (
+                  {withData(metrics, plugin, module, charts.store).map((group) => (
                     <ChartCard key={group.id} group={group} plugin={plugin} module={module} context={charts} deviceId={device.id} />
                   ))}
                 </div>
@@ -128,13 +128,20 @@ function metricGroups(metrics: MetricSpec[]): MetricGroup[] {
     groups.set(id, group);
   }
   const all = [...groups.values()];
+  const titles = all.map((group) => group.title);
   for (const group of all) {
     const alone = group.specs.length === 1 ? label(group.specs[0]!) : "";
-    const twins = all.filter((other) => other.title === group.title).length > 1;
+    const twins = titles.filter((title) => title === group.title).length > 1;
     if (!group.title) group.title = alone || S.cards.metrics;
-    else if (alone && twins) group.title = alone.toLowerCase().includes(group.title.toLowerCase()) ? alone : `${group.title}: ${alone}`;
+    else if (alone && twins) group.title = alone;
   }
   return all;
+}
+
+/** A metric that has no value yet (no such sensor, perhaps) stands last. */
+function withData(groups: MetricGroup[], plugin: Plugin, module: Module, store: SeriesStore): MetricGroup[] {
+  const has = (group: MetricGroup) => group.specs.some((spec) => store.get(seriesKey(plugin.app_name, module.moduleName, spec.name)).t.length);
+  return store.loaded ? [...groups.filter(has), ...groups.filter((group) => !has(group))] : groups;
 }
 
 interface ChartCardProps {

@@ -61,6 +61,9 @@ export function temperature(kelvin: number, unit: TemperatureUnit): number {
   return unit === "C" ? celsius : celsius * 1.8 + 32;
 }
 
+/** "10.20.0.7" of "10.20.0.7:51978", "fe80::1" of "[fe80::1]:51978": the port of an agent says nothing. */
+export const hostOf = (address: string): string => address.replace(/^\[(.*)\]:\d+$/, "$1").replace(/^([^:]+):\d+$/, "$1");
+
 /** "12.3 %", "4.2 MiB". A space between number and unit, none before ° alone. */
 export function withUnit(value: number, unit: string): string {
   const scale = scaleFor(unit, value);

@@ -20,7 +20,6 @@ export function useNow(interval = 1000): number {
   return useSyncExternalStore(
     (listener) => {
       shared.listeners.add(listener);
-      shared.now = Date.now();
       if (shared.listeners.size === 1) {
         shared.timer = window.setInterval(() => {
           shared.now = Date.now();
@@ -32,7 +31,11 @@ export function useNow(interval = 1000): number {
         if (shared.listeners.size === 0) window.clearInterval(shared.timer);
       };
     },
-    () => shared.now,
+    () => {
+      // A clock that nobody listened to has stood still; one that runs is changed by its tick only.
+      if (shared.listeners.size === 0 && Date.now() - shared.now > interval) shared.now = Date.now();
+      return shared.now;
+    },
   );
 }
 

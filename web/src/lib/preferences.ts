@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this browser remembers for its viewer.
 
-import { useSyncExternalStore } from "react";
+import { useState, useSyncExternalStore } from "react";
 import type { TemperatureUnit } from "./format";
 
 const listeners = new Set<() => void>();
@@ -45,7 +45,9 @@ export const RANGES: Record<Range, number> = {
   "24h": 24 * 3_600_000,
 };
 
-export function useRange(): [Range, (value: Range) => void] {
-  const [range, set] = usePreference<Range>("towline-range", "15m");
-  return [range in RANGES ? range : "15m", set];
+/** The window of the charts. Until one is chosen, a device that is only minutes old gets a short one. */
+export function useRange(deviceCreated: number): [Range, (value: Range) => void] {
+  const [chosen, set] = usePreference<Range | "">("towline-range", "");
+  const [usual] = useState<Range>(() => (Date.now() - deviceCreated < 10 * 60_000 ? "5m" : "15m"));
+  return [chosen && chosen in RANGES ? chosen : usual, set];
 }

@@ -51,7 +51,7 @@ export default function AuditPage() {
                     </td>
                     <td className="strong nowrap">{entry.user || S.common.none}</td>
                     <td className="mono nowrap">{entry.action}</td>
-                    <td className="muted break" title={entry.entity_id}>
+                    <td className="muted nowrap" title={entry.entity_id}>
                       {entry.entity} <span className="mono small">{shortId(entry.entity_id)}</span>
                     </td>
                     <td className="muted break hidephone">{detail(entry.detail)}</td>

@@ -18,9 +18,10 @@ import { CommandHistory, EventsCard } from "../device/History";
 import { PluginSection, sectionId } from "../device/PluginSection";
 import { useSeries } from "../device/useSeries";
 import { commandShows, label } from "../lib/form";
+import { hostOf } from "../lib/format";
 import { useTitle } from "../lib/hooks";
 import { type Range, RANGES, useRange } from "../lib/preferences";
-import { clock } from "../lib/time";
+import { clock, ms } from "../lib/time";
 import { useMay, useSession } from "../session";
 import { S } from "../strings";
 import { usePaletteItems } from "../components/paletteItems";
@@ -75,7 +76,7 @@ function Waiting() {
 function Loaded({ device }: { device: Device }) {
   const plugins = usePlugins(device.id);
   const states = useStates(device.id);
-  const [range, setRange] = useRange();
+  const [range, setRange] = useRange(ms(device.created_at));
   const [zoom, setZoom] = useState<Zoom | null>(null);
   const series = useSeries(device.id, range, zoom);
   const [target, setTarget] = useState<Target | null>(null);
@@ -265,11 +266,12 @@ function Head({ device }: { device: Device }) {
   const [renaming, setRenaming] = useState(false);
   const [deleting, setDeleting] = useState(false);
   const { agent } = device;
+  const address = hostOf(agent.address);
   const facts = [
     agent.hostname && agent.hostname !== device.name ? agent.hostname : "",
     agent.os,
     [agent.platform && !agent.os.toLowerCase().includes(agent.platform.toLowerCase()) ? agent.platform : "", agent.arch].filter(Boolean).join(" "),
-    agent.address,
+    address,
     agent.version && S.device.facts.agent(agent.version),
     device.group !== "default" ? device.group : "",
   ].filter(Boolean);
@@ -290,7 +292,7 @@ function Head({ device }: { device: Device }) {
           </div>
           <div className="factline">
             {facts.map((fact) => (
-              <span key={fact} className={fact === agent.address ? "mono" : undefined}>
+              <span key={fact} className={fact === address ? "mono" : undefined}>
                 <span className="clip">{fact}</span>
               </span>
             ))}

@@ -10,8 +10,9 @@ import type { Device } from "../api/types";
 import { CodeLine, Empty, PresenceCell, Problem, rowKeys, Segments, Skeleton } from "../components/bits";
 import { EnrolModal } from "../components/EnrolModal";
 import { Mark } from "../components/Mark";
+import { hostOf } from "../lib/format";
 import { useSettled, useTitle } from "../lib/hooks";
-import { useMay } from "../session";
+import { useMay, useSession } from "../session";
 import { S } from "../strings";
 
 type StateFilter = "" | "online" | "offline";
@@ -225,7 +226,7 @@ function Cards({ devices }: { devices: Device[] }) {
             <PresenceCell presence={device.presence} />
           </div>
           <div className="line muted small" style={{ marginTop: 2 }}>
-            <span className="clip">{[device.agent.address || device.agent.hostname, system(device)].filter(Boolean).join(" · ")}</span>
+            <span className="clip">{[hostOf(device.agent.address) || device.agent.hostname, system(device)].filter(Boolean).join(" · ")}</span>
             {live(device, "cpu") !== null && (
               <span className="nowrap num">
                 {COLUMNS.cpu} {percent(live(device, "cpu"))}
@@ -239,7 +240,8 @@ function Cards({ devices }: { devices: Device[] }) {
 }
 
 function Host({ device }: { device: Device }) {
-  const { hostname, address } = device.agent;
+  const { hostname } = device.agent;
+  const address = hostOf(device.agent.address);
   const other = hostname !== device.name ? hostname : "";
   if (!address && !other) return <span className="muted">{S.common.none}</span>;
   return (
@@ -290,6 +292,7 @@ function WaitingRows() {
 }
 
 function FirstDevice({ mayAdd, make }: { mayAdd: boolean; make: () => void }) {
+  const { version } = useSession();
   return (
     <div className="empty" style={{ padding: "56px 24px" }}>
       <span style={{ color: "var(--tl-accent)" }}>
@@ -301,7 +304,7 @@ function FirstDevice({ mayAdd, make }: { mayAdd: boolean; make: () => void }) {
         <div className="small" style={{ textAlign: "start" }}>
           {S.devices.emptyInstall}
         </div>
-        <CodeLine code={S.devices.installCommand} />
+        <CodeLine code={S.devices.installCommand(version)} />
         <CodeLine code={S.devices.enrolExample} />
       </div>
       {mayAdd ? (

@@ -27,7 +27,7 @@ export default function ProfilePage() {
           {S.nav.signOut}
         </Button>
       </div>
-      <div className="masonry">
+      <div className="columns">
         <Card title={S.profile.you}>
           <dl className="facts">
             <dt>{S.profile.user}</dt>
@@ -163,7 +163,7 @@ function PreferencesCard() {
   return (
     <Card title={S.profile.preferences}>
       <dl className="facts">
-        <dt style={{ alignSelf: "center" }}>{S.profile.theme}</dt>
+        <dt style={{ paddingTop: 11 }}>{S.profile.theme}</dt>
         <dd>
           <Segments
             small
@@ -173,7 +173,7 @@ function PreferencesCard() {
             options={(["auto", "light", "dark"] as const).map((value) => ({ value, label: S.nav.theme[value] }))}
           />
         </dd>
-        <dt style={{ alignSelf: "center" }}>{S.profile.temperature}</dt>
+        <dt style={{ paddingTop: 11 }}>{S.profile.temperature}</dt>
         <dd>
           <Segments<TemperatureUnit>
             small

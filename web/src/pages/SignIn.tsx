@@ -68,7 +68,7 @@ export default function SignIn({ ended }: { ended: boolean }) {
             onChange={(event) => setPassword(event.currentTarget.value)}
           />
           <Problem error={error} />
-          <Button type="submit" size="md" loading={busy} disabled={!user.trim() || !password}>
+          <Button type="submit" size="md" loading={busy}>
             {S.signIn.submit}
           </Button>
         </form>

@@ -27,17 +27,17 @@ Row = tuple[str, float, int]
 """Metric, value, seconds since 1970."""
 
 METRICS = [
-    Metric("cpu", "%", display_category="Load", display_name="CPU"),
-    Metric("memory", "%", display_category="Load", display_name="Memory"),
+    Metric("cpu", "%", display_category="Processor", display_name="CPU"),
+    Metric("memory", "%", display_category="Memory", display_name="Memory"),
     Metric("net_rx", "kB/s", display_category="Network", display_name="Received"),
     Metric("net_tx", "kB/s", display_category="Network", display_name="Sent"),
     Metric("disk", "%", display_category="Disk", display_name="Disk used"),
     Metric("disk_read", "kB/s", display_category="Disk", display_name="Disk read"),
     Metric("disk_write", "kB/s", display_category="Disk", display_name="Disk written"),
-    Metric("temperature", display_type="temperature", display_category="Load", display_name="Temperature"),
-    Metric("load", "runnable", display_category="Load", display_name="Load, 1 minute"),
-    Metric("swap", "%", display_category="Load", display_name="Swap"),
-    Metric("processes", "processes", display_category="Load", display_name="Processes"),
+    Metric("temperature", display_type="temperature", display_category="Temperature", display_name="Temperature"),
+    Metric("load", "runnable", display_category="Processor", display_name="Load, 1 minute"),
+    Metric("swap", "%", display_category="Memory", display_name="Swap"),
+    Metric("processes", "processes", display_category="System", display_name="Processes"),
 ]
 
 

@@ -76,7 +76,7 @@ export function TokensCard() {
                     {token.revoked ? (
                       <span className="chip">{S.access.revoked}</span>
                     ) : (
-                      <Button size="compact-sm" variant="subtle" color="red" onClick={() => setRevoking(token)}>
+                      <Button size="compact-sm" variant="subtle" color="red" c="var(--tl-bad)" onClick={() => setRevoking(token)}>
                         {S.access.revoke}
                       </Button>
                     )}
