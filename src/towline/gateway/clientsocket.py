@@ -15,7 +15,7 @@ from towline.gateway.closecodes import ALL, BAD_TEXT, NO_NUMBER, NORMAL, PROTOCO
 from towline.gateway.connections import Connection
 from towline.gateway.entries.base import Handshake, Message
 from towline.gateway.frames import pong_frame
-from towline.gateway.wsglue import CLOSE_WAIT_S, close_number, peer_address, picows_code
+from towline.gateway.wsglue import CLOSE_WAIT_S, answer_code, close_number, peer_address, picows_code
 
 if TYPE_CHECKING:
     from towline.gateway.listener import ClientPort
@@ -265,11 +265,14 @@ class ClientListener(WSListener):
     def _peer_closes(self, frame: WSFrame) -> None:
         transport = self._transport
         if not transport.is_close_frame_sent:
-            code = close_number(frame.get_close_code())
-            self._cause = self._cause or (NORMAL.cause if code in (0, 1000, 1001) else f"client_{code}")
+            code = answer_code(frame)
+            if not code:
+                self._fail(PROTOCOL.code, "no such close code")
+                return
+            self._cause = self._cause or (NORMAL.cause if code in (1000, 1001) else "closed_by_client")
             self._port.realm.outbox.settle(self._conn)
             self._conn.detach()
-            transport.send_close(picows_code(code or NORMAL.code))
+            transport.send_close(picows_code(code))
         transport.disconnect()
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from towline.gateway.closecodes import DRAINING, HANDSHAKE, SILENT, SLOW, TOO_BIG, UNKNOWN_LINK, CloseCode
+from towline.gateway.closecodes import DRAINING, HANDSHAKE, PROTOCOL, SILENT, SLOW, TOO_BIG, UNKNOWN_LINK, CloseCode
 from towline.gateway.frames import binary_frame, pong_frame
-from towline.gateway.wsglue import CLOSE_WAIT_S, close_number, peer_address, picows_code
+from towline.gateway.wsglue import CLOSE_WAIT_S, answer_code, close_number, peer_address, picows_code
 from towline.protocols.link import relay
 from towline.protocols.link.frames import Priority, Type, frame_type, pong_for
 from towline.protocols.link.limits import HANDSHAKE_S, MAX_FRAME, SILENT_S
@@ -89,7 +89,9 @@ class LinkListener(WSListener):
         kind = frame.msg_type
         if self._closing and kind is not WSMsgType.CLOSE:
             return
-        if kind is WSMsgType.BINARY and frame.fin:
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self.end(PROTOCOL, "protocol_error")
+        elif kind is WSMsgType.BINARY and frame.fin:
             if frame.payload_size > MAX_FRAME:
                 self.end(TOO_BIG, "frame_size")
                 return
@@ -107,8 +109,12 @@ class LinkListener(WSListener):
             transport.underlying_transport.write(pong_frame(frame.get_payload_as_bytes()))
         elif kind is WSMsgType.CLOSE:
             if not transport.is_close_frame_sent:
+                code = answer_code(frame)
+                if not code:
+                    self.end(PROTOCOL, "protocol_error")
+                    return
                 self._cause = self._cause or "closed_by_agent"
-                transport.send_close(frame.get_close_code() if frame.payload_size >= 2 else picows_code(1000))
+                transport.send_close(picows_code(code))
             transport.disconnect()
         elif kind is not WSMsgType.PONG:
             self.end(UNKNOWN_LINK, "protocol_error")

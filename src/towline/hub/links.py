@@ -6,6 +6,7 @@ Callbacks of the bus never block: what takes a transaction runs beside, in order
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable
 from functools import partial
 from typing import Literal, Protocol
@@ -255,7 +256,9 @@ class Links:
             self._broke(session, error)
 
     def _broke(self, session: Session, error: TowlineError) -> None:
-        log.info("link %s of %s: %s", session.conn, session.device_id or session.remote, error)
+        # Anybody can reach a link: what strangers do wrong is counted, and logged only when somebody looks.
+        level = logging.INFO if session.device_id else logging.DEBUG
+        log.log(level, "link %s of %s: %s", session.conn, session.device_id or session.remote, error)
         self.refuse(session, error.code, error.message, 5.0, CLOSE_PROTOCOL)
 
     def _signed_in_frame(self, session: Session, frame: Frame) -> None:
