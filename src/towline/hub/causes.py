@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 CONNECTED: Final = "connected"
-SEEN: Final = "seen_after_restart"
+CONFIRMED: Final = "confirmed"
+SEEN_AGAIN: Final = "seen_again"
 CLOSED_BY_AGENT: Final = "closed_by_agent"
 SILENT: Final = "silent"
 NODE_DIED: Final = "node_died"
@@ -15,22 +16,21 @@ REPLACED: Final = "replaced"
 REFUSED: Final = "refused"
 NOT_SEEN: Final = "hub_restarted_not_seen"
 HUB_RESTARTED: Final = "hub_restarted"
-DELETED: Final = "device_deleted"
 LOST: Final = "lost"
 
 TEXT: Final[dict[str, str]] = {
     "": "never connected",
     CONNECTED: "connected",
-    SEEN: "still connected after the hub restarted",
+    CONFIRMED: "still connected after the hub restarted",
+    SEEN_AGAIN: "its link is there after all",
     CLOSED_BY_AGENT: "the agent closed the link",
     SILENT: "the link was silent",
     NODE_DIED: "the gateway node died",
     NODE_DRAINING: "the gateway node is shutting down",
-    REPLACED: "a newer connection of this device replaced it",
+    REPLACED: "a newer connection of this device replaced the former one",
     REFUSED: "the link was refused",
     NOT_SEEN: "the hub restarted and has not seen the device since",
     HUB_RESTARTED: "the hub restarted and is verifying who is connected",
-    DELETED: "the device was deleted",
     LOST: "the connection was lost",
     "connection_lost": "the connection broke",
     "frame_size": "the agent sent a frame that is too long",
@@ -39,7 +39,6 @@ TEXT: Final[dict[str, str]] = {
     "protocol_error": "the agent broke the link protocol",
     "slow": "the agent read too slowly",
     "rate": "the agent sent more than the gateway allows",
-    "upgrading": "the agent restarts for an upgrade",
 }
 """Cause → text. A cause that a newer node invents is shown as it is."""
 

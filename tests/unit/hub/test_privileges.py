@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from towline.errors import InvalidInput, Refused
+from towline.hub import causes
 from towline.hub.actor import Actor
 from towline.hub.privileges import PRIVILEGES, TABLE, check, grantable, known, permitted
 
@@ -41,3 +44,17 @@ def test_nobody_grants_what_they_lack() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(InvalidInput, match="'fly'"):
         known(["read", "fly"])
+
+
+def test_the_table_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "concepts" / "privileges.md").read_text("utf-8")
+    for name, text in PRIVILEGES.items():
+        assert f"| `{name}` | {text} |" in page
+    for use_case, needed in TABLE.items():
+        assert f"| `{use_case}` | {f'`{needed}`' if needed else 'being signed in'} |" in page
+
+
+def test_causes_are_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "concepts" / "presence.md").read_text("utf-8")
+    internal = {"", "handshake_timeout", "hub_unavailable"}  # before there is a presence to change
+    assert [cause for cause in causes.TEXT if cause not in internal and f"`{cause}`" not in page] == []
