@@ -18,7 +18,6 @@ from picows import (
     WSUpgradeRequest,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
-    ws_create_server,
 )
 
 from towline.errors import StartError
@@ -27,7 +26,7 @@ from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.base import Entry
 from towline.gateway.settings import GatewaySettings
 from towline.gateway.snowflake import Snowflakes
-from towline.gateway.wsglue import QUIET, READ_BUFFER
+from towline.gateway.wsglue import open_port
 
 log = logging.getLogger("towline.gateway")
 
@@ -84,17 +83,14 @@ class ClientPort:
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen. StartError when the address cannot be had."""
         try:
-            self._server = await ws_create_server(
+            self._server = await open_port(
                 self._accept,
+                self._unfinished,
                 host,
                 port,
-                backlog=4096,
-                ssl=tls,
-                logger_name=QUIET,
-                websocket_handshake_timeout=self.settings.handshake_timeout_s,
-                enable_auto_pong=False,
-                max_frame_size=max(self.settings.max_message_bytes, 64 * 1024),
-                read_buffer_init_size=READ_BUFFER,
+                tls=tls,
+                handshake_s=self.settings.handshake_timeout_s,
+                max_frame=max(self.settings.max_message_bytes, 64 * 1024),
             )
         except OSError as error:
             raise StartError(
@@ -136,6 +132,9 @@ class ClientPort:
         if "upgrade" in (word.strip() for word in connection.lower().split(",")):
             request.headers["Connection"] = "upgrade"
         return make(request) if make is not None else ClientListener(self)
+
+    def _unfinished(self, reason: str) -> None:
+        self.counters.refused[reason] += 1
 
     # -- care
 

@@ -299,7 +299,22 @@ class Node:
                 value("towline_gateway_api_refused_total", "Refused by the push API", count, {"reason": reason})
             )
         for code, count in self.sockets.errors.items():
-            found.append(value("towline_gateway_api_errors_total", "Errors on /ws/v1", count, {"code": str(code)}))
+            found.append(
+                value("towline_gateway_api_errors_total", "Errors in the envelope", count, {"code": str(code)})
+            )
+        for status, count in http.answers.items():
+            found.append(
+                value(
+                    "towline_gateway_api_answers_total",
+                    "HTTP answers of 400 and more",
+                    count,
+                    {"status": str(status)},
+                )
+            )
+        for cause, count in self.sockets.closed.items():
+            found.append(
+                value("towline_gateway_api_sockets_closed_total", "Sockets gone, by cause", count, {"cause": cause})
+            )
         for number, port in enumerate(self.ports):
             label = {"listener": str(number)}
             counters = port.counters

@@ -61,11 +61,13 @@ class Service(Protocol):
 class HttpCounters:
     """What the HTTP side did since it started."""
 
-    __slots__ = ("connections", "refused", "requests")
+    __slots__ = ("answers", "connections", "refused", "requests")
 
     def __init__(self) -> None:
         self.connections = 0
         self.requests = 0
+        self.answers: Counter[int] = Counter()
+        """by status, of 400 and more"""
         self.refused: Counter[str] = Counter()
         """by reason: too_many, head_too_long, body_too_long, bad_request, slow, host, origin, unauthorized …"""
 
@@ -115,6 +117,8 @@ class _Slot:
     def __call__(self, answer: Answer) -> None:
         if self.answer is None:
             self.answer = answer
+            if answer.status >= 400:
+                self.protocol.refused(answer.status)
             self.protocol.answered()
 
 
@@ -323,6 +327,10 @@ class PushProtocol(asyncio.Protocol):
             if under_way >= MAX_UNDER_WAY > len(slots) and not self._paused and not self._closing:
                 self._resume_reading()
 
+    def refused(self, status: int) -> None:
+        """Count an answer of 400 or more."""
+        self._server.counters.answers[status] += 1
+
     def _write_ready(self) -> None:
         out = self._out
         if out:
@@ -349,6 +357,7 @@ class PushProtocol(asyncio.Protocol):
         """Answer what cannot be read on from, after the answers that are ready, and close."""
         self._closing = True
         self._keep = False
+        self.refused(answer.status)
         self._out.append(answer.closing())
         out, self._out = self._out, []
         self._transport.write(b"".join(out))
@@ -369,6 +378,7 @@ class PushProtocol(asyncio.Protocol):
         self._closing = True
         taken = self._server.service.upgrade(request, self._transport, early)
         if isinstance(taken, Answer):
+            self.refused(taken.status)
             self._transport.write(taken.closing())
             self._transport.close()
 

@@ -139,7 +139,13 @@ class PushSocket(asyncio.Protocol):
         self._over = True
         shared = self._shared
         if shared.sockets.pop(self, self) is None:
-            shared.closed[self._cause or "closed_by_peer"] += 1
+            shared.closed[self._cause or self._why()] += 1
+
+    def _why(self) -> str:
+        """The cause of an end that the peer brought about."""
+        if self._server.parser_exc is not None and self._server.close_sent is not None:
+            return "too_big" if self._server.close_sent.code == WebSocketCode.MESSAGE_TOO_BIG else "protocol_error"
+        return "closed_by_peer"
 
     # -- frames
 

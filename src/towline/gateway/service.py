@@ -89,7 +89,7 @@ class PushService:
         try:
             message = parse_http_publish(request.body, self._limit)
         except ApiError as error:
-            reply(Answer(replies.http_error(error)))
+            self._error(error, reply)
             return
 
         def done(outcome: Outcome) -> None:
@@ -101,14 +101,21 @@ class PushService:
         try:
             message = parse_http_send(request.body, self._limit)
         except ApiError as error:
-            reply(Answer(replies.http_error(error)))
+            self._error(error, reply)
             return
 
         def done(outcome: Outcome) -> None:
             problem = send_problem(message.client_id, outcome)
-            reply(Answer(replies.HTTP_DONE if problem is None else replies.http_error(problem)))
+            if problem is None:
+                reply(Answer(replies.HTTP_DONE))
+            else:
+                self._error(problem, reply)
 
         self._mesh.send_then(message.client_id, message.data, message.kind == "binary", done)
+
+    def _error(self, error: ApiError, reply: Reply) -> None:
+        self._sockets.errors[int(error.code)] += 1
+        reply(Answer(replies.http_error(error)))
 
     def _version(self, request: Request, reply: Reply) -> None:
         reply(Answer(_VERSION))
