@@ -96,7 +96,8 @@ class PluginSide:
         """Close the port and every plugin's connection, and finish what was begun."""
         await self.server.stop()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.desk.settle(), 0.5)
+            async with asyncio.timeout(0.5):
+                await self.desk.settle()
 
 
 class Agent:
@@ -211,7 +212,8 @@ class Agent:
             if identity is not None:
                 return identity
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _ENROL_POLL_S)
+                async with asyncio.timeout(_ENROL_POLL_S):
+                    await stop.wait()
         return None
 
     async def _rejected(self, error: TowlineError) -> Identity | None:

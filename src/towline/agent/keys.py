@@ -74,7 +74,8 @@ class Keys:
             self._ask(app_guid, now)
             ask = self._asks[app_guid] = asyncio.get_running_loop().create_future()
         try:
-            return await asyncio.wait_for(asyncio.shield(ask), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                return await asyncio.shield(ask)
         except TimeoutError:
             self._asks.pop(app_guid, None)
             raise Unavailable(

@@ -215,7 +215,8 @@ class _Run:
             if self._kill.is_set():
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kill.wait(), min(left, _POLL_S if all(map(_done, readers)) else 0.05))
+                async with asyncio.timeout(min(left, _POLL_S if all(map(_done, readers)) else 0.05)):
+                    await self._kill.wait()
 
     async def _read(self, source: asyncio.StreamReader, channel: Literal[1, 2]) -> None:
         while True:
@@ -251,7 +252,8 @@ class _Run:
                 return
             self._moved.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._moved.wait()
 
     def _words(self, timeout: float) -> str:
         return {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -155,13 +156,10 @@ class Uplink:
                     await asyncio.sleep(_FULL_RETRY_S)
             case None:
                 wait = sender.wait_s(now)
-                if wait:
-                    try:
-                        await asyncio.wait_for(wake.wait(), wait)
-                    except TimeoutError:
-                        pass
-                else:
-                    await wake.wait()
+                # asyncio.wait_for would swallow a cancellation that meets the event.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait or None):
+                        await wake.wait()
 
     def _gate(self, lane: Lane, now: float) -> float:
         """Seconds until the lane ``live`` may be flushed again."""

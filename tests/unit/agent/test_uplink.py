@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import until
+from tests.unit.agent.fakes import opened
+from towline.agent.spool import Spool
+from towline.agent.uplink import Uplink
+from towline.clock import SystemClock
+from towline.protocols.link.frames import Priority, decode_frame
+from towline.protocols.link.items import Batch, CommandStep, Dec, Record
+from towline.protocols.link.lanes import LaneReceiver, SpoolRolledBack, judge
+from towline.protocols.link.messages import Ack
+
+
+class Hub:
+    """The other end: stores batches by the rule, acknowledges, loses what it is told to lose."""
+
+    def __init__(self) -> None:
+        self.lanes = LaneReceiver()
+        self.last: dict[str, int] = {}
+        self.stored: list[Batch] = []
+        self.frames = 0
+        self.lose_frames = False
+        self.lose_acks = False
+        self.full = False
+        self.uplink: Uplink | None = None
+
+    def send(self, frame: bytes, priority: Priority) -> bool:
+        if self.full:
+            return False
+        self.frames += 1
+        if not self.lose_frames:
+            batch = self.lanes.receive(decode_frame(frame))
+            if batch is not None:
+                self.take(batch)
+        return True
+
+    def take(self, batch: Batch) -> None:
+        verdict = judge(self.last.get(batch.lane, 0), batch.seq)
+        assert verdict.gap == 0
+        if verdict.fresh:
+            self.last[batch.lane] = batch.seq
+            self.stored.append(batch)
+        if not self.lose_acks and self.uplink is not None:
+            ack = Ack(spool_id=batch.spool_id, lane=batch.lane, seq=self.last[batch.lane])
+            asyncio.get_running_loop().call_soon(self.uplink.on_ack, ack)
+
+    def times(self) -> list[int]:
+        return [item.event_time_us for batch in self.stored for item in batch.items if isinstance(item, Record)]
+
+
+@contextlib.asynccontextmanager
+async def world(tmp_path: Path, *, resend_s: float = 15.0) -> AsyncIterator[tuple[Spool, Uplink, Hub]]:
+    async with opened(tmp_path / "agent.db") as database:
+        spool = Spool(database, limit=1 << 30)
+        await spool.open("device")
+        uplink = Uplink(spool, SystemClock(), flush_s=0.01, resend_s=resend_s)
+        hub = Hub()
+        hub.uplink = uplink
+        uplink.start()
+        try:
+            yield spool, uplink, hub
+        finally:
+            await uplink.stop()
+
+
+def metric(number: int) -> Record:
+    return Record("metric", "t", "s", number, {"n": Dec(str(number))})
+
+
+async def test_data_flows_while_the_link_is_up(tmp_path: Path) -> None:
+    async with world(tmp_path) as (spool, uplink, hub):
+        await uplink.online({}, hub.send)
+        for number in range(50):
+            spool.append("live", [metric(number)])
+            await asyncio.sleep(0)
+        await until(lambda: len(hub.times()) == 50, what="50 records")
+        assert hub.times() == list(range(50))
+        spool.append("urgent", [CommandStep("c", "acked", 1)])
+        await until(lambda: any(batch.lane == "urgent" for batch in hub.stored), what="urgent")
+        await until(lambda: not spool.flights and spool.size == 0, what="trimmed")
+        assert uplink.counters["batches"] == uplink.counters["acked"]
+
+
+async def test_an_unacknowledged_batch_goes_again_with_its_sequence(tmp_path: Path) -> None:
+    async with world(tmp_path, resend_s=0.05) as (spool, uplink, hub):
+        hub.lose_acks = True
+        await uplink.online({}, hub.send)
+        spool.append("live", [metric(1)])
+        await until(lambda: hub.frames >= 3, what="repeats")
+        assert len(hub.stored) == 1
+        hub.lose_acks = False
+        await until(lambda: not spool.flights, what="trimmed")
+        assert uplink.counters["resent"] >= 2
+
+
+async def test_welcome_trims_what_had_arrived(tmp_path: Path) -> None:
+    async with world(tmp_path) as (spool, uplink, hub):
+        hub.lose_acks = True
+        await uplink.online({}, hub.send)
+        spool.append("live", [metric(1)])
+        await until(lambda: hub.stored, what="stored")
+        uplink.offline()
+        spool.append("live", [metric(2)])
+        hub.lose_acks = False
+        await uplink.online({"live": 1}, hub.send)
+        await until(lambda: len(hub.times()) == 2, what="both")
+        assert hub.times() == [1, 2]
+
+
+async def test_after_a_resync_the_flight_goes_at_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as (spool, uplink, hub):
+        hub.lose_frames = True
+        await uplink.online({}, hub.send)
+        spool.append("live", [metric(1)])
+        await until(lambda: hub.frames == 1, what="sent")
+        hub.lose_frames = False
+        uplink.resync()
+        await until(lambda: hub.times() == [1], what="stored")
+
+
+async def test_a_full_outbox_is_tried_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as (spool, uplink, hub):
+        hub.full = True
+        await uplink.online({}, hub.send)
+        spool.append("live", [metric(1)])
+        await until(lambda: spool.flights, what="numbered")
+        hub.full = False
+        await until(lambda: hub.times() == [1], what="stored")
+
+
+async def test_a_hub_that_knows_more_gives_the_spool_a_new_id(tmp_path: Path) -> None:
+    async with world(tmp_path) as (spool, uplink, hub):
+        before = spool.spool_id
+        with pytest.raises(SpoolRolledBack):
+            await uplink.online({"live": 5}, hub.send)
+        assert spool.spool_id != before
+        await uplink.online({}, hub.send)
+        spool.append("live", [metric(1)])
+        await until(lambda: hub.times() == [1], what="stored")
+
+
+async def test_an_ack_of_another_spool_counts_for_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path) as (spool, uplink, hub):
+        hub.lose_acks = True
+        await uplink.online({}, hub.send)
+        spool.append("live", [metric(1)])
+        await until(lambda: hub.stored, what="stored")
+        uplink.on_ack(Ack(spool_id="other", lane="live", seq=1))
+        assert uplink.counters["late_acks"] == 1
+        assert spool.flights
