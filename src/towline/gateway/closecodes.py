@@ -43,11 +43,9 @@ HANDSHAKE = CloseCode(3004, "handshake_timeout", "sign-in took too long", "A lin
 NO_HUB = CloseCode(3005, "hub_unavailable", "no hub", "No hub was there to sign the link in.")
 
 UNKNOWN_LINK = CloseCode(3500, "link_protocol", "not a link", "An agent's link sent something that is no link frame.")
-RATE = CloseCode(3501, "rate", "too many frames", "An agent's link sent more frames than a link may.")
-
 ALL = (
     NORMAL, PROTOCOL, BAD_TEXT, TOO_BIG, FAILED,
     DRAINING, SLOW, SILENT, NO_NUMBER, HANDSHAKE, NO_HUB,
-    UNKNOWN_LINK, RATE,
+    UNKNOWN_LINK,
 )  # fmt: skip
 """Every code of a node's own; hubs close links with codes of docs/reference/close-codes.md too."""

@@ -54,7 +54,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     listeners: Annotated[tuple[ListenerSettings, ...], Meta(description="Further ports for clients")] = ()
     users: Annotated[
         tuple[UserSettings, ...],
-        Meta(description="Who may use the push API; empty: everybody who can reach it", extra={"live": True}),
+        Meta(description="Who may use the push API; empty: everybody who can reach it"),
     ] = ()
     hosts: Annotated[
         tuple[str, ...],

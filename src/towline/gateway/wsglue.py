@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import aiofastnet
 from picows import WSAutoPingStrategy, WSFrame
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
@@ -68,7 +69,9 @@ async def open_port(
         return protocol  # type: ignore[no-any-return]
 
     # aiofastnet's transport, as picows itself takes: a tenth cheaper a write than uvloop's (docs/reference/performance.md).
-    return await aiofastnet.create_server(asyncio.get_running_loop(), factory, host, port, ssl=tls, backlog=4096)
+    loop = asyncio.get_running_loop()
+    server: asyncio.Server = await aiofastnet.create_server(loop, factory, host, port, ssl=tls, backlog=4096)
+    return server
 
 
 def picows_code(code: int) -> Any:

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two nodes and more on one memory bus: routes, counts, order, and nodes that do not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.helpers import until
+from towline.bus.base import Member
+from towline.bus.memory import MemoryBus
+from towline.clock import SystemClock
+from towline.gateway.mesh import Done, Outcome
+from towline.gateway.node import STATUS_CALL, Node
+from towline.gateway.settings import GatewaySettings
+
+ENTRY = """
+def on_handshake(conn, handshake):
+    conn.subscribe("all", *filter(None, handshake.query.split(",")))
+    conn.send(conn.id)
+
+async def on_message(conn, message):
+    word, _, rest = message.data.partition(" ")
+    if word == "publish":
+        conn.send(repr(tuple(await conn.mesh.publish("all", rest))))
+    else:
+        conn.send(repr(await conn.mesh.send(word, rest)))
+"""
+
+
+class Deaf:
+    """A node that hears and says nothing."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def on_message(self, sender: str, payload: bytes) -> None:
+        self.heard.append(payload)
+
+    def on_call(self, sender: str, payload: bytes) -> bytes:
+        return b""
+
+    def on_event(self, sender: str, payload: bytes) -> None: ...
+
+    def on_joined(self, member: Member) -> None: ...
+
+    def on_left(self, member: Member, cause: Literal["closed", "silent"]) -> None: ...
+
+
+@pytest.fixture
+async def bus() -> AsyncIterator[MemoryBus]:
+    made = MemoryBus(SystemClock())
+    await made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def nodes(bus: MemoryBus, tmp_path: Path) -> AsyncIterator[list[Node]]:
+    entry = tmp_path / "entry.py"
+    entry.write_text(ENTRY)
+    made = []
+    for _ in range(2):
+        node = Node(
+            bus,
+            SystemClock(),
+            GatewaySettings(api_listen="127.0.0.1:0", clients_listen="127.0.0.1:0", entry=str(entry), answer_s=0.4),
+        )
+        await node.start()
+        made.append(node)
+    await until(lambda: all(len(node.mesh._others) == 1 for node in made))
+    yield made
+    for node in made:
+        await node.close()
+
+
+def client(node: Node, channels: str = "") -> connect:
+    return connect(f"ws://127.0.0.1:{node.clients_address[1]}/?{channels}")
+
+
+async def publish(node: Node, channel: str, data: bytes) -> Outcome:
+    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    node.mesh.publish_then(channel, data, False, future.set_result)
+    return await future
+
+
+async def send(node: Node, client_id: str, data: bytes) -> Outcome:
+    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    node.mesh.send_then(client_id, data, True, future.set_result)
+    return await future
+
+
+async def test_publish_and_send_reach_clients_of_both_nodes(nodes: list[Node]) -> None:
+    async with client(nodes[0]) as here, client(nodes[1]) as there, client(nodes[1], "rare") as rare:
+        ids = [str(await one.recv()) for one in (here, there, rare)]
+        assert await publish(nodes[0], "all", b"x") == Outcome(3, 0, 0)
+        assert await publish(nodes[0], "rare", b"y") == Outcome(1, 0, 0)
+        assert await publish(nodes[0], "nobody", b"z") == Outcome(0, 0, 0)
+        for client_id in ids:
+            assert await send(nodes[0], client_id, b"direct") == Outcome(1, 0, 0)
+            assert await send(nodes[1], client_id, b"direct") == Outcome(1, 0, 0)
+        assert [await here.recv() for _ in range(3)] == ["x", b"direct", b"direct"]
+        assert [await rare.recv() for _ in range(4)] == ["x", "y", b"direct", b"direct"]
+        await here.send(f"{ids[1]} from here")
+        assert await here.recv() == "True"
+        await here.send("publish to all")
+        assert {await here.recv(), await here.recv()} == {"to all", "(3, 0, 0)"}
+        assert [await there.recv() for _ in range(5)] == ["x", b"direct", b"direct", "from here", "to all"]
+        await here.send("15 nobody")
+        assert await here.recv() == "False"
+
+
+async def test_a_client_that_is_gone_is_not_connected(nodes: list[Node]) -> None:
+    async with client(nodes[1]) as there:
+        client_id = str(await there.recv())
+    await until(lambda: not nodes[1].realm.connections)
+    assert await send(nodes[0], client_id, b"x") == Outcome(0, 0, 0)
+
+
+async def test_calls_reach_clients_anywhere(nodes: list[Node]) -> None:
+    async with client(nodes[1]) as there:
+        client_id = str(await there.recv())
+        answers: list[Done] = []
+        nodes[0].mesh.call_then(client_id, "subscribe", ["rare"], answers.append)
+        nodes[0].mesh.call_then(client_id, "set_context_value", ["k", {"deep": [1]}], answers.append)
+        nodes[0].mesh.call_then(client_id, "subscribe", ["a b"], answers.append)
+        nodes[0].mesh.call_then("15", "subscribe", ["a"], answers.append)
+        await until(lambda: len(answers) == 4)
+        assert sorted(done.problem for done in answers)[:2] == ["", ""]
+        connection = nodes[1].realm.connections[client_id]
+        assert connection.context() == {"k": {"deep": [1]}}
+        assert await publish(nodes[0], "rare", b"x") == Outcome(1, 0, 0)
+
+
+async def test_what_one_back_end_says_arrives_in_order_across_nodes(nodes: list[Node]) -> None:
+    async with client(nodes[1]) as there, connect(f"ws://127.0.0.1:{nodes[0].api_address[1]}/ws/v1") as api:
+        client_id = str(await there.recv())
+        for number in range(100):
+            if number % 2:
+                request = {"m": "mesh.send", "p": {"c": client_id, "d": str(number)}, "i": number}
+            else:
+                request = {"m": "mesh.publish", "p": {"c": "all", "d": str(number)}, "i": number}
+            await api.send(json.dumps(request))
+        assert [await there.recv() for _ in range(100)] == [str(number) for number in range(100)]
+        answers = [json.loads(await api.recv()) for _ in range(100)]
+        assert [answer["i"] for answer in answers] == list(range(100))
+        assert all(answer["E"] is None for answer in answers)
+
+
+async def test_a_silent_node_adds_to_neither_count(nodes: list[Node], bus: MemoryBus) -> None:
+    deaf = Deaf()
+    endpoint = await bus.open("node", deaf, lease_number=True)
+    await until(lambda: len(nodes[0].mesh._others) == 2)
+    async with client(nodes[0]) as here, client(nodes[1]) as there:
+        await here.recv()
+        await there.recv()
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        assert await publish(nodes[0], "all", b"x") == Outcome(2, 0, 1)
+        assert 0.35 < loop.time() - start < 3
+        assert nodes[0].mesh.counters.silent == 1
+        # One that leaves is not waited for, and local traffic never waits.
+        waiting = asyncio.ensure_future(publish(nodes[0], "all", b"y"))
+        await here.recv()
+        assert await asyncio.wait_for(here.recv(), 0.3) == "y"
+        await endpoint.close()
+        assert (await waiting)[:2] == (2, 0)
+        assert await publish(nodes[0], "all", b"z") == Outcome(2, 0, 0)
+
+
+async def test_late_and_strange_answers_are_counted(nodes: list[Node], bus: MemoryBus) -> None:
+    endpoint = await bus.open("node", Deaf(), lease_number=True)
+    address = next(member.address for member in endpoint.members("node") if member.number == 0)
+    node = next(node for node in nodes if node._endpoint is not None and node._endpoint.address == address)
+    for payload in (b"\x01\x01\x90", b"\x01\x7e", b"\x02\x01\x93", b"\x01\x03\x93\x05\x01\x01", b"\x01\x91\xa1x"):
+        assert endpoint.send(address, payload)
+    await until(lambda: node.mesh.counters.late_answers == 1 and node.mesh.counters.format_errors == 3)
+    await until(lambda: node.links.counters.unknown == 1)
+
+
+async def test_doors_can_ask_a_node_for_its_status(nodes: list[Node], bus: MemoryBus) -> None:
+    endpoint = await bus.open("door", Deaf())
+    async with client(nodes[0]):
+        await until(lambda: nodes[0].realm.connections)
+        members = endpoint.members("node")
+        found = [json.loads(await endpoint.call(member.address, STATUS_CALL, 2)) for member in members]
+        assert [one["clients"] for one in found] == [1, 0]
+        assert found[0]["number"] != found[1]["number"]
+        assert members[0].info["api_server"] == found[0]["api_server"]
