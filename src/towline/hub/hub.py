@@ -84,6 +84,7 @@ class Hub:
         self._sweeps = Sweeps(core, self.links, self.presence, self.commands, self.users.tokens)
         self.links.families = _Families(self)
         self._started = False
+        self._verifications = 0
 
     @property
     def settings(self) -> HubSettings:
@@ -104,14 +105,8 @@ class Hub:
         info = {"version": __version__, "hub_id": core.hub_id}
         core.endpoint = await self._bus.open("hub", self.links, info=info, events=True)
         if not self.links.other_hubs():
-            self.links.verifying = True
-            waiting = await self.presence.begin_verifying()
-            if waiting:
-                log.info("verifying which of %d devices are connected", waiting)
+            await self._begin_verifying()
         self.links.login.identity = self.identity
-        if self.links.verifying:
-            self.links.rosters.ask_all()
-            core.spawn(self._end_verifying(), "verifying")
         core.spawn(self._sweeps.run(), "sweeps")
         self._started = True
 
@@ -162,10 +157,38 @@ class Hub:
         }
         return {**self._core.counters, **now}
 
-    async def _end_verifying(self) -> None:
+    async def _begin_verifying(self) -> None:
+        """What is stored may be out of date: nobody is known to be connected until a node or another hub says so."""
+        self.links.verifying = True
+        waiting = await self.presence.begin_verifying()
+        if waiting:
+            log.info("verifying which of %d devices are connected", waiting)
+        self.links.to_hubs(peers.Verify())
+        self.links.rosters.ask_all()
+        self._core.spawn(self._end_verifying(decide=True), "verifying")
+
+    async def _end_verifying(self, *, decide: bool) -> None:
+        self._verifications += 1
+        this = self._verifications
         await asyncio.sleep(self._core.settings.verifying_seconds)
+        if this != self._verifications:  # another one began meanwhile and will end it
+            return
         self.links.verifying = False
-        await self.presence.end_verifying()
+        if decide:
+            await self.presence.end_verifying()
+
+    def _verify_again(self) -> None:
+        """Another hub asks: confirm what is served here."""
+        self.links.verifying = True
+        self.links.rosters.ask_all()
+        self._core.spawn(self._end_verifying(decide=False), "verifying")
+
+    def _hub_left(self, address: str) -> None:
+        """What nodes told the hub that is gone may never have been stored: the oldest one left looks."""
+        self.execs.hub_left(address)
+        hubs = self._core.endpoint.members("hub")
+        if self._started and hubs and hubs[0].address == self._core.endpoint.address:
+            self._core.spawn(self._begin_verifying(), "verifying")
 
 
 class _Families:
@@ -189,7 +212,9 @@ class _Families:
 
     def on_peer(self, sender: str, message: peers.PeerMessage) -> None:
         hub = self._hub
-        if isinstance(message, peers.ExecOutput):
+        if isinstance(message, peers.Verify):
+            hub._verify_again()
+        elif isinstance(message, peers.ExecOutput):
             hub.execs.output(message)
         elif isinstance(message, peers.ExecEnd):
             hub.execs.end(message)
@@ -210,7 +235,7 @@ class _Families:
         raise Unavailable("hub.peer", "this hub does not answer that")
 
     def on_hub_left(self, address: str) -> None:
-        self._hub.execs.hub_left(address)
+        self._hub._hub_left(address)
 
     def on_event(self, payload: bytes) -> None:
         # Most happenings are records, which a hub need not decode; the tag stands first in the map.

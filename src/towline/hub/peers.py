@@ -75,7 +75,11 @@ class ExecEnd(msgspec.Struct, array_like=True, tag="exec_end", frozen=True):
     message: str = ""
 
 
-PeerMessage: TypeAlias = Kick | Dispatch | Relay | ExecStart | ExecStop | ExecOutput | ExecEnd
+class Verify(msgspec.Struct, array_like=True, tag="verify", frozen=True):
+    """A hub left, so messages about links may have been lost with it: say again which links you serve."""
+
+
+PeerMessage: TypeAlias = Verify | Kick | Dispatch | Relay | ExecStart | ExecStop | ExecOutput | ExecEnd
 
 _PREFIX = bytes((PEER_VERSION,))
 _encoder = msgspec.msgpack.Encoder()

@@ -48,7 +48,12 @@ class Rosters:
 
     def on_roster(self, node: str, roster: relay.Roster) -> None:
         """Take an answer, or a link that a node hands to this hub because another one left."""
-        self._adopt(node, [entry for entry in roster.entries if self._is_new(entry.conn)])
+        fresh = [entry for entry in roster.entries if self._is_new(entry.conn)]
+        self._adopt(node, fresh)
+        told = [entry for entry in roster.entries if entry.conn in self._links.sessions]
+        confirm = told if self._links.verifying else fresh
+        if confirm:
+            self._core.spawn(self._confirm(node, confirm, {entry.conn for entry in fresh}), "roster")
         asked = self._asked.get(node)
         if asked is None or roster.handed:
             return
@@ -61,17 +66,14 @@ class Rosters:
         return conn not in self._links.sessions and not self._links.closed_lately(conn)
 
     def _adopt(self, node: str, entries: list[relay.RosterEntry]) -> None:
-        if not entries:
-            return
         for entry in entries:
             session = Session(entry.conn, node, "", None)
             session.workgroup, session.device_id = entry.workgroup, entry.device_id
             self._links.sessions[entry.conn] = session
             self._links.signed_in(session)
         self._core.counters["links.adopted"] += len(entries)
-        self._core.spawn(self._confirm(node, entries), "roster")
 
-    async def _confirm(self, node: str, entries: list[relay.RosterEntry]) -> None:
+    async def _confirm(self, node: str, entries: list[relay.RosterEntry], fresh: set[str]) -> None:
         links = self._links
         answer = await self._presence.confirm(node, entries)
         for stale in answer.stale:
@@ -80,7 +82,7 @@ class Rosters:
                 links.close(session, CLOSE_REPLACED, "not the newest link of the device", causes.REPLACED)
         for current in answer.current:
             session = links.sessions.get(current.conn)
-            if session is not None and session.state == "signed_in":
+            if session is not None and session.state == "signed_in" and session.conn in fresh:
                 await links.families.welcomed(session)
 
     def _drop_missing(self, node: str, asked: _Asked) -> None:

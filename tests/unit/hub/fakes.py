@@ -36,6 +36,7 @@ class FakeNode:
         self.accepted: dict[str, relay.Accept] = {}
         self.asked_roster = 0
         self.answer_rosters = True
+        self.hands_over = True
         self._ids = itertools.count(1)
 
     @classmethod
@@ -66,16 +67,13 @@ class FakeNode:
         self.accepted.pop(conn, None)
         self.tell(agent.hub, relay.Closed(conn, cause))
 
-    def roster(self) -> list[relay.RosterEntry]:
+    def roster(self, hub: str | None = None) -> list[relay.RosterEntry]:
+        """All signed-in links, or those that a hub serves."""
         return [
-            relay.RosterEntry(conn, one.device_id, one.workgroup, one.counter, 1) for conn, one in self.accepted.items()
+            relay.RosterEntry(conn, one.device_id, one.workgroup, one.counter, 1)
+            for conn, one in self.accepted.items()
+            if hub is None or self.links[conn].hub == hub
         ]
-
-    def hand_over(self) -> None:
-        """All links go to the oldest living hub."""
-        for entry in self.roster():
-            self.links[entry.conn].hub = self.hub()
-            self.tell(self.hub(), relay.Roster([entry], handed=True))
 
     # Receiver
 
@@ -84,7 +82,7 @@ class FakeNode:
         if isinstance(message, relay.RosterAsk):
             self.asked_roster += 1
             if self.answer_rosters:
-                self.tell(sender, relay.Roster(self.roster()))
+                self.tell(sender, relay.Roster(self.roster(sender)))
             return
         assert isinstance(message, (relay.Out, relay.Accept, relay.Close))
         agent = self.links.get(message.conn)
@@ -103,9 +101,21 @@ class FakeNode:
 
     def on_event(self, sender: str, payload: bytes) -> None: ...
 
-    def on_joined(self, member: Member) -> None: ...
+    def on_joined(self, member: Member) -> None:
+        if member.kind == "hub":
+            self._rehome()
 
-    def on_left(self, member: Member, cause: Literal["closed", "silent"]) -> None: ...
+    def on_left(self, member: Member, cause: Literal["closed", "silent"]) -> None:
+        if member.kind == "hub":
+            self._rehome()
+
+    def _rehome(self) -> None:
+        living = {member.address for member in self.endpoint.members("hub")}
+        for entry in self.roster():
+            agent = self.links[entry.conn]
+            if self.hands_over and living and agent.hub not in living:
+                agent.hub = self.hub()
+                self.tell(agent.hub, relay.Roster([entry], handed=True))
 
 
 class FakeAgent:

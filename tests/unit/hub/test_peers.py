@@ -10,6 +10,7 @@ from towline.hub import peers
 from towline.protocols.link.messages import Exec
 
 ALL: list[peers.PeerMessage] = [
+    peers.Verify(),
     peers.Kick("d", "device.revoked", "gone"),
     peers.Dispatch("d"),
     peers.Relay("main", "", b"frame"),

@@ -12,6 +12,7 @@ from towline.hub import causes, events
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
 from towline.protocols.link import messages as m
+from towline.protocols.link import relay
 
 
 async def state(hub: Hub, owner: Actor, agent: FakeAgent) -> tuple[str, str]:
@@ -135,13 +136,14 @@ async def test_a_restarted_hub_verifies(
     await gone.login()
     await hub.close()
     del node.accepted[gone.conn]  # it left while no hub was there to hear it
-    node.answer_rosters = False
+    node.answer_rosters = node.hands_over = False
     again = await make_hub()
     assert (await state(again, owner, online))[0] == "verifying"
     counts = (await again.devices.list(owner)).counts
     assert (counts.total, counts.online) == (2, 2)
     door = await Door.open(bus)
-    node.hand_over()
+    node.hands_over = True
+    node._rehome()
     seen = await door.wait(events.DevicePresence)
     assert (seen.device_id, seen.online) == (online.device_id, True)
     assert again.links.devices[online.device_id].conn == online.conn
@@ -157,7 +159,6 @@ async def test_a_restarted_hub_asks_nodes(
     again = await make_hub()
     await until(lambda: online.device_id in again.links.devices)
     assert node.asked_roster >= 1
-    online.hub = node.hub()
     await until(lambda: not again.links.verifying)
     assert (await state(again, owner, online))[0] == "online"
 
@@ -169,6 +170,29 @@ async def test_a_second_hub_changes_nothing(
     assert not second.links.verifying
     assert (await state(second, owner, online))[0] == "online"
     assert node.asked_roster == (1 if node.asked_roster else 0)
+
+
+async def test_what_was_told_to_a_dead_hub_is_found_out(
+    hub: Hub, owner: Actor, online: FakeAgent, make_hub: MakeHub, node: FakeNode, bus: MemoryBus
+) -> None:
+    """The node's Closed went to a hub that was dead already, though nobody knew."""
+    second = await make_hub()
+    other = FakeAgent(node)
+    await other.enrol((await second.enrolments.create(owner)).line)
+    await other.login()
+    third = await make_hub()
+    other.hub = third._core.endpoint.address
+    node.tell(other.hub, relay.Roster(node.roster(other.hub), handed=True))
+    await until(lambda: other.device_id in third.links.devices)
+    node.links.pop(online.conn)
+    del node.accepted[online.conn]
+    await hub.close()
+    door = await Door.open(bus)
+    await until(lambda: second.links.verifying and third.links.verifying)
+    await until(lambda: [one for one in door.of(events.DevicePresence) if not one.online])
+    assert await state(second, owner, online) == ("offline", causes.NOT_SEEN)
+    assert (await state(second, owner, other))[0] == "online"
+    await until(lambda: not second.links.verifying and not third.links.verifying)
 
 
 async def test_a_stale_link_of_a_roster_is_closed(
@@ -185,7 +209,6 @@ async def test_a_stale_link_of_a_roster_is_closed(
     node.links[old] = shadow
     node.accepted[old] = type(node.accepted[online.conn])(old, old_entry[0].device_id, "main", old_entry[0].counter)
     again = await make_hub()
-    shadow.hub = online.hub = node.hub()
     await until(lambda: shadow.closed is not None)
     assert shadow.closed is not None
     assert shadow.closed.cause == "replaced"
