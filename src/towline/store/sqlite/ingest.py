@@ -159,6 +159,7 @@ class Ingest:
                 if why is not None:
                     refused.append((index, why))
             self._message_id = said.message_id
+            refused.sort()
         self._lanes[key] = (seq, stored_us)
         device.lanes[spool_id, lane] = seq
         gap = seq - last - 1

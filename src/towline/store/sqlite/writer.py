@@ -140,7 +140,9 @@ class Writer:
             log.warning("checkpoint failed", extra={"reason": str(error)})
         self._dirty = False
 
-    def _commit(self, jobs: list[Job]) -> list[tuple[asyncio.Future[Any], Any, BaseException | None]]:
+    def _commit(
+        self, jobs: list[Job], *, again: bool = True
+    ) -> list[tuple[asyncio.Future[Any], Any, BaseException | None]]:
         connection, batches = self._connection, self._batches
         answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
         try:
@@ -162,10 +164,10 @@ class Writer:
         except Exception as error:
             self._roll_back()
             self.counters["failed_commits"] += 1
+            if again and not _is_full(error):
+                # Whoever it was fails alone; what was remembered wrongly is forgotten now.
+                return [answer for job in jobs for answer in self._commit([job], again=False)]
             failure = _unavailable(error)
-            if len(jobs) > 1 and failure.code != "store.full":
-                # Whoever it was fails alone.
-                return [answer for job in jobs for answer in self._commit([job])]
             return [(job.future, None, failure) for job in jobs]
         batches.committed()
         self._dirty = True
@@ -202,6 +204,10 @@ def in_savepoint(connection: sqlite3.Connection, work: Callable[[sqlite3.Connect
     return result
 
 
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
+
+
 def _concerns_all(error: Exception) -> bool:
     """A full disk, an I/O error, damage: SQLite may have given up the transaction."""
     return isinstance(error, sqlite3.DatabaseError) and not isinstance(
@@ -222,8 +228,7 @@ def _answer(answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]
 def _unavailable(error: Exception) -> TowlineError:
     if isinstance(error, TowlineError):
         return error
-    text = str(error)
-    if isinstance(error, sqlite3.OperationalError) and "full" in text:
+    if _is_full(error):
         return Unavailable("store.full", "nothing was stored: the disk is full", hint="make room; it goes on by itself")
     log.error("a commit failed", exc_info=error)
-    return Unavailable("store.write_failed", f"nothing was stored: {text}")
+    return Unavailable("store.write_failed", f"nothing was stored: {error}")
