@@ -27,7 +27,7 @@ class JsonFormatter(logging.Formatter):
         }
         line.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["error"] = _error(self, record)
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
@@ -38,7 +38,16 @@ class TextFormatter(logging.Formatter):
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         extra = "".join(f" {key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
         text = f"{stamp} {record.levelname:<7} {record.name}  {record.getMessage()}{extra}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        return f"{text}\n{_error(self, record)}" if record.exc_info else text
+
+
+def _error(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """The traceback; where a library hands over one that is none (uvloop's failed TLS handshakes), the error alone."""
+    assert record.exc_info is not None
+    try:
+        return formatter.formatException(record.exc_info)
+    except AttributeError:
+        return repr(record.exc_info[1])
 
 
 def setup(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
