@@ -39,11 +39,10 @@ def test_every_setting_has_a_description() -> None:
 
 
 def commands(group: object, prefix: str = "towline") -> list[str]:
-    import click
-
-    if isinstance(group, click.Group):
-        return [line for name, one in group.commands.items() for line in commands(one, f"{prefix} {name}")]
-    return [prefix]
+    inner: dict[str, object] | None = getattr(group, "commands", None)
+    if inner is None:
+        return [prefix]
+    return [line for name, one in inner.items() for line in commands(one, f"{prefix} {name}")]
 
 
 def test_every_command_is_documented() -> None:

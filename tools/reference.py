@@ -89,7 +89,25 @@ def settings_page() -> str:
     return markdown(Settings)
 
 
-PAGES = {"docs/reference/errors.md": errors_page, "docs/reference/settings.md": settings_page}
+def rest_page() -> str:
+    from towline.api.app import BASE, describe
+    from towline.api.reference import markdown
+
+    return markdown(describe(), BASE)
+
+
+def cli_page() -> str:
+    from towline.cli.reference import markdown
+
+    return markdown()
+
+
+PAGES = {
+    "docs/reference/errors.md": errors_page,
+    "docs/reference/settings.md": settings_page,
+    "docs/reference/rest.md": rest_page,
+    "docs/reference/cli.md": cli_page,
+}
 
 
 def outdated(*, write: bool) -> list[str]:

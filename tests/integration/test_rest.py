@@ -191,6 +191,8 @@ def test_errors_are_one_line(product: Product) -> None:
     assert done.returncode == 1
     assert done.stderr == "towline: there is no device 'nowhere'\n"
     assert product.towline("device", "fly").returncode == 2
+    told = product.towline("device", "show", "nowhere", "--json")
+    assert json.loads(told.stderr)["error"]["code"] == "device.unknown"
 
 
 def test_a_command_from_the_command_line(product: Product, device: dict[str, Any], host: dict[str, Any]) -> None:

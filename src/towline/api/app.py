@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
@@ -100,6 +100,11 @@ def rest(hub: Hub, settings: DoorSettings, waiters: CommandWaiters, clock: Clock
         return HTMLResponse(page(app.openapi(), f"{settings.prefix()}{BASE}/openapi.json"))
 
     return app
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI description, without a hub behind it; for the documentation."""
+    return rest(cast(Hub, None), DoorSettings(), CommandWaiters(), SystemClock()).openapi()
 
 
 class _Rest(FastAPI):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference page of REST: drawn from the OpenAPI description on our side, so that it needs no script and no CDN."""
+"""The reference of REST, drawn from the OpenAPI description: as a page without script or CDN, and as Markdown."""
 
 from __future__ import annotations
 
@@ -72,6 +72,47 @@ def page(openapi: Mapping[str, Any], openapi_url: str) -> str:
         f"<p>{escape(info.get('description', ''))}</p>"
         f'<p><a href="{escape(openapi_url)}">openapi.json</a></p>{body}</body></html>'
     )
+
+
+def markdown(openapi: Mapping[str, Any], base: str) -> str:
+    """Every route with its parameters, body and answers; paths without ``base``."""
+    lines: list[str] = []
+    tag = ""
+    for operation in operations(openapi):
+        if operation.tag != tag:
+            tag = operation.tag
+            lines += [f"## {tag.capitalize()}", ""]
+        lines += [f"### `{operation.method} {operation.path.removeprefix(base)}`", ""]
+        lines += [operation.description, ""]
+        if parameters := operation.spec.get("parameters"):
+            lines += ["| parameter | in | type | default | meaning |", "|---|---|---|---|---|"]
+            lines += [_row(each) for each in parameters]
+            lines.append("")
+        if request := operation.spec.get("requestBody"):
+            lines += ["Body:", "", *_block(_json_schema(request), openapi)]
+        statuses = [int(status) for status in operation.spec["responses"]]
+        for status, answer in operation.spec["responses"].items():
+            if int(status) < 400:
+                schema = _json_schema(answer)
+                lines += [f"Answer {status}:", "", *_block(schema, openapi)] if schema else [f"Answer {status}.", ""]
+        if errors := [str(status) for status in statuses if status >= 400]:
+            lines += [f"Errors: {', '.join(errors)}.", ""]
+    return "\n".join(lines)
+
+
+def _row(spec: Mapping[str, Any]) -> str:
+    schema = spec.get("schema", {})
+    meaning = str(spec.get("description") or schema.get("description") or "")
+    if spec.get("required"):
+        default = "required"
+    else:
+        default = "" if schema.get("default") is None else f"`{json.dumps(schema['default'])}`"
+    kind = type_name(schema).replace("|", "\\|")
+    return f"| `{spec['name']}` | {spec['in']} | {kind} | {default} | {meaning} |"
+
+
+def _block(schema: Mapping[str, Any], openapi: Mapping[str, Any]) -> list[str]:
+    return ["```json", json.dumps(_outline(schema, openapi, 0), indent=1, ensure_ascii=False), "```", ""]
 
 
 def _operation(operation: Operation, openapi: Mapping[str, Any]) -> str:

@@ -56,8 +56,20 @@ def main() -> None:
     try:
         app()
     except TowlineError as error:
-        typer.echo(f"towline: {error}", err=True)
+        complain(error)
         sys.exit(2 if isinstance(error, InvalidInput | StartError) else 1)
+
+
+def complain(error: TowlineError) -> None:
+    """One line on standard error; with ``--json`` the object that REST answers."""
+    if "--json" in sys.argv:
+        import json
+
+        detail = {"code": error.code, "message": error.message, "where": error.where, "hint": error.hint}
+        given = {name: value for name, value in detail.items() if value is not None}
+        typer.echo(json.dumps({"error": given}), err=True)
+    else:
+        typer.echo(f"towline: {error}", err=True)
 
 
 if __name__ == "__main__":

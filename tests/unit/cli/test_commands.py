@@ -56,7 +56,8 @@ def test_device_exec(run: Run, server: Served) -> None:
     assert (done.exit_code, done.stdout) == (0, "uptime\n")
     assert server.hub.calls[-1] == ("execs.run", DEVICE, "uptime", 5.0)
     run("device", "exec", DEVICE, "--", "ls", "-l", "a b")
-    assert server.hub.calls[-1][2] == "ls -l 'a b'"
+    words = next(call for call in reversed(server.hub.calls) if call[0] == "execs.run")
+    assert words[2] == "ls -l 'a b'"
     assert failure(run("device", "exec", OFFLINE, "uptime")).code == "device.offline"
 
 

@@ -50,6 +50,10 @@ class Requests:
         for event in ardexa.COMPLETE_EVENTS:
             self._handlers[event] = self._not_yet(event, ardexa.rpc_error)
 
+    def events(self) -> list[str]:
+        """Names of the requests that are answered."""
+        return list(self._handlers)
+
     async def handle(self, viewer: Viewer, event: str, args: Args) -> Any:
         """Answer one request. What is returned goes back as socket.io's acknowledgement, if the client asked for one."""
         handler = self._handlers.get(event)
