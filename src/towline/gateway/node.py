@@ -22,6 +22,7 @@ from towline.gateway.channels import Channels
 from towline.gateway.closecodes import DRAINING, SLOW
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.load import load_entry
+from towline.gateway.figures import LoopLag, figures
 from towline.gateway.link_entry import LinkEntry
 from towline.gateway.listener import ClientPort
 from towline.gateway.mesh import Mesh
@@ -29,8 +30,9 @@ from towline.gateway.outbox import Outbox
 from towline.gateway.pushapi import PushServer
 from towline.gateway.pushws import PushSockets
 from towline.gateway.service import PushService
-from towline.gateway.settings import GatewaySettings, join_address, split_address
+from towline.gateway.settings import GatewaySettings, is_loopback, join_address, split_address
 from towline.gateway.snowflake import Snowflakes
+from towline.gateway.tls import tls_context
 from towline.protocols.connmix.mesh import is_mesh
 from towline.protocols.link.limits import LINK_PATH
 
@@ -41,16 +43,13 @@ STATUS_CALL = b"\x01status"
 
 
 class Node:
-    """One gateway node on a bus.
+    """One gateway node on a bus. TLS is for client ports and the link; the push API stays plain (put a proxy before it)."""
 
-    :param tls: for client ports and the link; the push API stays plain (put a proxy before it)
-    """
-
-    def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings) -> None:
         self._bus = bus
         self._clock = clock
         self._settings = settings
-        self._tls = tls
+        self._tls: ssl.SSLContext | None = None
         self._endpoint: Endpoint | None = None
         self._api: asyncio.Server | None = None
         self.ports: list[ClientPort] = []
@@ -65,7 +64,7 @@ class Node:
         """Listen and join the bus. StartError when a port, an entry or the bus cannot be had."""
         settings = self._settings
         loop = asyncio.get_running_loop()
-        self._loop_lag = _LoopLag(loop)
+        self.loop_lag = LoopLag(loop)
         self.outbox = Outbox(loop.call_soon, settings.outbox_bytes, self._on_slow)
         self.channels = Channels()
         self.realm = Realm(self.outbox, self.channels)
@@ -86,7 +85,7 @@ class Node:
             self.sockets,
             settings.max_push_bytes,
             self.nodes,
-            lambda: partial(metrics.render, self.figures()),
+            lambda: partial(metrics.render, figures(self)),
         )
         self.server = PushServer(settings, self.access, service)
         try:
@@ -98,7 +97,10 @@ class Node:
 
     async def _listen(self) -> None:
         settings = self._settings
+        self._tls = tls_context(settings)
         host, port = _address(settings.api_listen, "gateway.api_listen")
+        if self.access.open and not is_loopback(host):
+            log.warning("the push API is open to everybody who can reach it", extra={"listen": settings.api_listen})
         loop = asyncio.get_running_loop()
         try:
             self._api = await loop.create_server(self.server.make, host, port, backlog=4096)
@@ -112,12 +114,11 @@ class Node:
         link_routes = {LINK_PATH: self.links.accept}
         own_link = bool(settings.link_listen)
         entry = load_entry(settings.entry) if settings.entry else None
-        first = ClientPort(
-            self.realm, self.ids, settings, path=settings.path, entry=entry, routes={} if own_link else link_routes
-        )
+        shared = {} if own_link or not self._link_allowed(entry is not None) else link_routes
+        first = ClientPort(self.realm, self.ids, settings, path=settings.path, entry=entry, routes=shared)
         await self._open(first, settings.clients_listen, "gateway.clients_listen")
         self.clients_address = self.link_address = first.address
-        if own_link:
+        if own_link and self._link_allowed(False):
             link = ClientPort(self.realm, self.ids, settings, routes=link_routes)
             await self._open(link, settings.link_listen, "gateway.link_listen")
             self.link_address = link.address
@@ -126,6 +127,23 @@ class Node:
             entry = load_entry(listener.entry, f"{where}.entry") if listener.entry else None
             port_ = ClientPort(self.realm, self.ids, settings, path=listener.path, entry=entry)
             await self._open(port_, listener.listen, f"{where}.listen")
+
+    def _link_allowed(self, has_clients: bool) -> bool:
+        """Agents' links off loopback need TLS. A port that has clients too opens without the link, and says so."""
+        settings = self._settings
+        where = "link_listen" if settings.link_listen else "clients_listen"
+        address = settings.link_listen or settings.clients_listen
+        if self._tls is not None or settings.behind_proxy or is_loopback(_address(address, f"gateway.{where}")[0]):
+            return True
+        if has_clients:
+            log.warning("agents cannot connect here: their link needs TLS", extra={"listen": address})
+            return False
+        raise StartError(
+            "gateway.tls_needed",
+            f"refusing to serve agents' links without TLS on {address}",
+            where=f"gateway.{where}",
+            hint="give gateway.certificate and gateway.key, or --behind-proxy when TLS ends in front of Towline",
+        )
 
     async def _open(self, port: ClientPort, address: str, where: str) -> None:
         self.ports.append(port)
@@ -164,7 +182,7 @@ class Node:
             protocol.abort()
         self.links.close()
         self.mesh.close()
-        self._loop_lag.stop()
+        self.loop_lag.stop()
         if self._endpoint is not None:
             self.ids.attach(None)
             await self._endpoint.close()
@@ -237,6 +255,10 @@ class Node:
             )
         return found
 
+    def bus_counters(self) -> dict[str, int]:
+        """What the node's endpoint counts."""
+        return self._endpoint.counters() if self._endpoint is not None else {}
+
     def status(self) -> dict[str, Any]:
         """This node for the portal: counts, addresses, rates are the asker's to make."""
         endpoint = self._endpoint
@@ -251,115 +273,9 @@ class Node:
             "channels": len(self.channels),
             "frames": self.outbox.counters.frames,
             "messages": sum(port.counters.messages for port in self.ports),
-            "loop_lag_ms": round(self._loop_lag.worst * 1000, 1),
+            "loop_lag_ms": round(self.loop_lag.worst * 1000, 1),
             "draining": self.closing,
         }
-
-    def figures(self) -> list[metrics.Value]:
-        """What ``/metrics`` shows, taken at one moment."""
-        value = metrics.Value
-        outbox, mesh, http = self.outbox.counters, self.mesh.counters, self.server.counters
-        messages = sum(port.counters.messages for port in self.ports)
-        found = [
-            value("connmix_engine_servers_clients", "Connected clients", len(self.realm.connections)),
-            value(
-                "connmix_engine_servers_read_messages_total",
-                "Messages from clients",
-                messages,
-                {"protocol": "websocket"},
-            ),
-            value(
-                "connmix_engine_servers_send_messages_total",
-                "Frames for clients",
-                outbox.frames,
-                {"protocol": "websocket"},
-            ),
-            value(
-                "connmix_engine_servers_send_errors_total", "Frames refused", outbox.refused, {"protocol": "websocket"}
-            ),
-            value("towline_gateway_channels", "Channels with a subscriber", len(self.channels)),
-            value("towline_gateway_behind", "Clients whose socket does not take all", len(self.outbox.behind)),
-            value("towline_gateway_slow_total", "Clients disconnected as too slow", outbox.slow),
-            value("towline_gateway_mesh_publishes_total", "Publishes that began here", mesh.publishes),
-            value("towline_gateway_mesh_sends_total", "Sends that began here", mesh.sends),
-            value("towline_gateway_mesh_silent_total", "Answers of other nodes that did not come", mesh.silent),
-            value("towline_gateway_mesh_unreachable_total", "Messages the bus did not take", mesh.unreachable),
-            value("towline_gateway_mesh_format_errors_total", "Bus messages not understood", mesh.format_errors),
-            value("towline_gateway_api_connections", "Connections to the push API", len(self.server.protocols)),
-            value("towline_gateway_api_requests_total", "Requests by HTTP", http.requests),
-            value("towline_gateway_api_sockets", "Sockets on /ws/v1", len(self.sockets.sockets)),
-            value("towline_gateway_api_messages_total", "Requests by WebSocket", self.sockets.requests),
-            value("towline_gateway_links", "Links of agents", len(self.links)),
-            value(
-                "towline_gateway_loop_lag_seconds", "Worst delay of the event loop in a minute", self._loop_lag.worst
-            ),
-        ]
-        for reason, count in http.refused.items():
-            found.append(
-                value("towline_gateway_api_refused_total", "Refused by the push API", count, {"reason": reason})
-            )
-        for code, count in self.sockets.errors.items():
-            found.append(
-                value("towline_gateway_api_errors_total", "Errors in the envelope", count, {"code": str(code)})
-            )
-        for status, count in http.answers.items():
-            found.append(
-                value(
-                    "towline_gateway_api_answers_total",
-                    "HTTP answers of 400 and more",
-                    count,
-                    {"status": str(status)},
-                )
-            )
-        for cause, count in self.sockets.closed.items():
-            found.append(
-                value("towline_gateway_api_sockets_closed_total", "Sockets gone, by cause", count, {"cause": cause})
-            )
-        for number, port in enumerate(self.ports):
-            label = {"listener": str(number)}
-            counters = port.counters
-            found.append(value("towline_gateway_accepted_total", "Clients accepted", counters.accepted, label))
-            found.append(
-                value("towline_gateway_entry_errors_total", "Errors raised by entries", counters.entry_errors, label)
-            )
-            for reason, count in counters.refused.items():
-                found.append(
-                    value("towline_gateway_refused_total", "Upgrades refused", count, {**label, "reason": reason})
-                )
-            for cause, count in counters.closed.items():
-                found.append(
-                    value("towline_gateway_closed_total", "Clients gone, by cause", count, {**label, "cause": cause})
-                )
-        found.extend(self.links.figures())
-        if self._endpoint is not None:
-            for name, count in self._endpoint.counters().items():
-                found.append(value("towline_bus_events_total", "What the bus counts", count, {"event": name}))
-        return found
-
-
-class _LoopLag:
-    """How late the loop runs a timer: the worst of the last minute, in seconds."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._recent = [0.0] * 60
-        self._at = 0
-        self._due = loop.time() + 1
-        self._timer = loop.call_at(self._due, self._tick)
-
-    @property
-    def worst(self) -> float:
-        return max(self._recent)
-
-    def _tick(self) -> None:
-        now = self._loop.time()
-        self._recent[self._at] = max(0.0, now - self._due)
-        self._at = (self._at + 1) % len(self._recent)
-        self._due = now + 1
-        self._timer = self._loop.call_at(self._due, self._tick)
-
-    def stop(self) -> None:
-        self._timer.cancel()
 
 
 def _address(setting: str, where: str) -> tuple[str, int]:

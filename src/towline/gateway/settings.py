@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Literal
 
 import msgspec
@@ -43,6 +44,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     link_listen: Annotated[
         str, Meta(description="Address of an own port for agents; empty: they share the first clients' port")
     ] = ""
+    certificate: Annotated[
+        str | None, Meta(description="PEM file with the certificate chain for clients and agents; needs `key`")
+    ] = None
+    key: Annotated[str | None, Meta(description="PEM file with the private key of `certificate`")] = None
+    behind_proxy: Annotated[
+        bool, Meta(description="TLS ends at a proxy in front; allows agents' links without it off loopback")
+    ] = False
     path: Annotated[str, Meta(description="Path that clients connect to on the first port", pattern="^/")] = "/"
     entry: Annotated[
         str,
@@ -102,6 +110,16 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     drain_s: Annotated[
         float, Meta(description="Closing a node spreads its clients' reconnects over this long", ge=0, le=300)
     ] = 0.0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listening address reaches this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def split_address(address: str) -> tuple[str, int]:

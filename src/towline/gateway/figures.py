@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node shows in ``/metrics``, taken on the loop at one moment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from towline.gateway import metrics
+
+if TYPE_CHECKING:
+    from towline.gateway.node import Node
+
+
+def figures(node: Node) -> list[metrics.Value]:
+    """What ``/metrics`` shows, taken at one moment."""
+    value = metrics.Value
+    outbox, mesh, http = node.outbox.counters, node.mesh.counters, node.server.counters
+    messages = sum(port.counters.messages for port in node.ports)
+    found = [
+        value("connmix_engine_servers_clients", "Connected clients", len(node.realm.connections)),
+        value(
+            "connmix_engine_servers_read_messages_total",
+            "Messages from clients",
+            messages,
+            {"protocol": "websocket"},
+        ),
+        value(
+            "connmix_engine_servers_send_messages_total",
+            "Frames for clients",
+            outbox.frames,
+            {"protocol": "websocket"},
+        ),
+        value("connmix_engine_servers_send_errors_total", "Frames refused", outbox.refused, {"protocol": "websocket"}),
+        value("towline_gateway_channels", "Channels with a subscriber", len(node.channels)),
+        value("towline_gateway_behind", "Clients whose socket does not take all", len(node.outbox.behind)),
+        value("towline_gateway_slow_total", "Clients disconnected as too slow", outbox.slow),
+        value("towline_gateway_mesh_publishes_total", "Publishes that began here", mesh.publishes),
+        value("towline_gateway_mesh_sends_total", "Sends that began here", mesh.sends),
+        value("towline_gateway_mesh_silent_total", "Answers of other nodes that did not come", mesh.silent),
+        value("towline_gateway_mesh_unreachable_total", "Messages the bus did not take", mesh.unreachable),
+        value("towline_gateway_mesh_format_errors_total", "Bus messages not understood", mesh.format_errors),
+        value("towline_gateway_api_connections", "Connections to the push API", len(node.server.protocols)),
+        value("towline_gateway_api_requests_total", "Requests by HTTP", http.requests),
+        value("towline_gateway_api_sockets", "Sockets on /ws/v1", len(node.sockets.sockets)),
+        value("towline_gateway_api_messages_total", "Requests by WebSocket", node.sockets.requests),
+        value("towline_gateway_links", "Links of agents", len(node.links)),
+        value("towline_gateway_loop_lag_seconds", "Worst delay of the event loop in a minute", node.loop_lag.worst),
+    ]
+    for reason, count in http.refused.items():
+        found.append(value("towline_gateway_api_refused_total", "Refused by the push API", count, {"reason": reason}))
+    for code, count in node.sockets.errors.items():
+        found.append(value("towline_gateway_api_errors_total", "Errors in the envelope", count, {"code": str(code)}))
+    for status, count in http.answers.items():
+        found.append(
+            value(
+                "towline_gateway_api_answers_total",
+                "HTTP answers of 400 and more",
+                count,
+                {"status": str(status)},
+            )
+        )
+    for cause, count in node.sockets.closed.items():
+        found.append(
+            value("towline_gateway_api_sockets_closed_total", "Sockets gone, by cause", count, {"cause": cause})
+        )
+    for number, port in enumerate(node.ports):
+        label = {"listener": str(number)}
+        counters = port.counters
+        found.append(value("towline_gateway_accepted_total", "Clients accepted", counters.accepted, label))
+        found.append(
+            value("towline_gateway_entry_errors_total", "Errors raised by entries", counters.entry_errors, label)
+        )
+        for reason, count in counters.refused.items():
+            found.append(value("towline_gateway_refused_total", "Upgrades refused", count, {**label, "reason": reason}))
+        for cause, count in counters.closed.items():
+            found.append(
+                value("towline_gateway_closed_total", "Clients gone, by cause", count, {**label, "cause": cause})
+            )
+    found.extend(node.links.figures())
+    for name, count in node.bus_counters().items():
+        found.append(value("towline_bus_events_total", "What the bus counts", count, {"event": name}))
+    return found
+
+
+class LoopLag:
+    """How late the loop runs a timer: the worst of the last minute, in seconds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._recent = [0.0] * 60
+        self._at = 0
+        self._due = loop.time() + 1
+        self._timer = loop.call_at(self._due, self._tick)
+
+    @property
+    def worst(self) -> float:
+        return max(self._recent)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        self._recent[self._at] = max(0.0, now - self._due)
+        self._at = (self._at + 1) % len(self._recent)
+        self._due = now + 1
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    def stop(self) -> None:
+        self._timer.cancel()
