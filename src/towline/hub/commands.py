@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from towline.hub.links import Links
 
 _BATCH = 100
+_NUDGED = 200
+RESEND_S = 10
+"""How long a command may be on its way to an agent that is connected before it is sent again."""
 UNKNOWN_GRACE_S = 75
 """A command delivered in the last second of its life may take a minute to answer; then it is UNKNOWN."""
 
@@ -258,6 +261,25 @@ class Commands:
             self._core.counters["commands.unknown"] += 1
             await self._announce_whole(row)
             self._links.to_device(row.workgroup, row.device_id, m.encode(m.CommandQuery(command_ids=[row.id])))
+
+    async def nudge(self) -> None:
+        """Send what should be under way: rows still queued though their device is here (a word between hubs was lost,
+        the store was busy at sign-in), and sent ones that the agent has not confirmed for a while."""
+        if not self._links.devices:
+            return
+        core = self._core
+        late_us = core.clock.now_us() - RESEND_S * US_PER_SECOND
+        for workgroup in await core.store.workgroups.list():
+            page = await core.store.ledger.list(workgroup.id, states=["queued", "sent"], limit=_NUDGED)
+            for row in reversed(page.items):
+                session = self._links.devices.get(row.device_id)
+                if session is None or row.created_us > late_us or row.expires_us <= core.clock.now_us():
+                    continue
+                if row.state == "queued":
+                    await self._mark_and_send(session, row)
+                elif row.sent_us is not None and row.sent_us <= late_us:
+                    core.counters["commands.resent"] += 1
+                    self._send(session, row)
 
     async def _announce_whole(self, row: CommandRow) -> None:
         whole = await self._core.store.ledger.get(row.workgroup, row.id)

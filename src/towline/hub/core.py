@@ -13,7 +13,7 @@ import msgspec
 
 from towline.bus.base import Endpoint
 from towline.clock import Clock
-from towline.errors import TowlineError
+from towline.errors import InvalidInput, TowlineError
 from towline.hub import events, privileges
 from towline.hub.actor import Actor
 from towline.hub.sealing import Sealer
@@ -46,8 +46,12 @@ class Core:
 
     def announce(self, happening: events.Happening) -> None:
         """Tell the doors, after the commit that made it true."""
-        self.counters["events.announced"] += 1
-        self.endpoint.announce(events.encode(happening))
+        try:
+            self.endpoint.announce(events.encode(happening))
+        except InvalidInput:  # one record of a quarter of a megabyte; it is stored, only the live feed lacks it
+            self.counters["events.too_large"] += 1
+        else:
+            self.counters["events.announced"] += 1
 
     async def audit(self, actor: Actor, action: str, entity: str = "", entity_id: str = "", **detail: object) -> None:
         """Write an entry: who did what to which thing."""

@@ -46,6 +46,7 @@ class Sweeps:
         self._jobs = [
             _Job("command expiry", 1.0, commands.expire, True),
             _Job("commands without answer", 5.0, commands.give_up, True),
+            _Job("commands under way", 5.0, commands.nudge, False),
             _Job("ended tokens", 2.0, self.end_tokens, True),
             _Job("roster check", 10.0, self.check_rosters, False),
             _Job("flags", 60.0, presence.sweep_flags, False),

@@ -34,7 +34,7 @@ class Users:
 
     async def login(self, name: str, password: str, ip: str) -> SessionView:
         """Sign in. Refused ``login.wrong`` (name and password are not told apart); Unavailable ``login.throttled``
-        after too many failures: its ``retry_after_s`` says when to try again."""
+        after too many failures: its ``hint`` says in how many seconds to try again."""
         core = self._core
         self._check_throttle(name, ip)
         candidates = [user for user in await core.store.users.named(name[:64]) if user.disabled_us is None]
@@ -195,7 +195,11 @@ class Users:
         wait = self._throttle.wait_s(name, ip)
         if wait > 0:
             self._core.counters["users.login_throttled"] += 1
-            raise Throttled(math.ceil(wait))
+            raise Unavailable(
+                "login.throttled",
+                "too many failed sign-ins",
+                hint=f"try again in {math.ceil(wait)} seconds",
+            )
 
     async def _login_failed(self, name: str, ip: str, candidates: Collection[User]) -> None:
         self._core.counters["users.login_failed"] += 1
@@ -256,14 +260,6 @@ class Users:
         if user is None:
             raise NotFound("user.unknown", f"there is no user {user_id[:60]}")
         return user
-
-
-class Throttled(Unavailable):
-    """Too many failed sign-ins. ``retry_after_s``: when the next one will be heard."""
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__("login.throttled", "too many failed sign-ins", hint=f"try again in {retry_after_s} seconds")
-        self.retry_after_s = retry_after_s
 
 
 Views: TypeAlias = list[UserView]

@@ -123,6 +123,33 @@ async def test_unknown_of_a_device_that_is_there_is_asked_at_once(
     assert (await device.wait(m.CommandQuery)).command_ids == [made.id]
 
 
+async def test_what_got_lost_on_the_way_is_sent_again(
+    hub: Hub, owner: Actor, device: FakeAgent, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = await submit(hub, owner, device)
+    await device.wait(m.Command)
+    real = hub.commands._send_now
+
+    async def lost(row: object) -> None:
+        return None
+
+    monkeypatch.setattr(hub.commands, "_send_now", lost)
+    queued = await submit(hub, owner, device)
+    monkeypatch.setattr(hub.commands, "_send_now", real)
+    await hub._sweeps.turn()
+    await settle(50)
+    assert len(device.got(m.Command)) == 1
+    clock.advance(11)
+    await hub._sweeps.turn()
+    await device.wait(m.Command, 3)
+    assert [one.command_id for one in device.got(m.Command)] == [sent.id, sent.id, queued.id]
+    await device.store("urgent", step(sent.id, "received"), step(queued.id, "received"))
+    clock.advance(11)
+    await hub._sweeps.turn()
+    await settle(50)
+    assert len(device.got(m.Command)) == 3
+
+
 async def test_a_late_answer_is_kept_apart(hub: Hub, owner: Actor, device: FakeAgent, door: Door) -> None:
     made = await submit(hub, owner, device)
     await device.store("urgent", step(made.id, "delivered"), step(made.id, "timed_out"))

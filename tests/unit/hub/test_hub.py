@@ -9,7 +9,7 @@ from tests.unit.hub.fakes import FakeAgent, FakeNode
 from towline.bus.memory import MemoryBus
 from towline.clock import ManualClock
 from towline.errors import InvalidInput, TowlineError, Unavailable
-from towline.hub import peers
+from towline.hub import events, peers
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
 from towline.hub.sweeps import LEASE
@@ -85,3 +85,8 @@ async def test_counters_tell_what_is_there(hub: Hub, online: FakeAgent) -> None:
     counters = hub.counters()
     assert (counters["links.sessions"], counters["links.signed_in"]) == (1, 1)
     assert counters["presence.connected"] == 1
+
+
+async def test_a_happening_that_no_bus_takes_is_counted(hub: Hub) -> None:
+    hub._core.announce(events.DeviceNew(workgroup="main", device_id="d", name="x" * 300_000))
+    assert hub.counters()["events.too_large"] == 1
