@@ -1,1 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Libraries for others. For back ends: :class:`PushClient`, messages to the gateway's clients.
+
+::
+
+    from towline.client import PushClient
+
+    async with PushClient("http://127.0.0.1:6789") as push:
+        counts = await push.publish("news", "hello")
+        print(counts.sent, counts.failed)
+"""
+
+from __future__ import annotations
+
+from towline.client.push import Counts, PushClient, PushError
+
+__all__ = ["Counts", "PushClient", "PushError"]

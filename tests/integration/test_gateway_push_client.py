@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The library for back ends, against a node."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.helpers import free_port, until
+from tests.integration.gateways import api, clients, running_node
+from towline.client import PushClient, PushError
+from towline.client import push as push_module
+from towline.errors import InvalidInput, Unavailable
+from towline.gateway.settings import UserSettings
+
+ENTRY = """
+def on_handshake(conn, handshake):
+    conn.subscribe("news")
+    conn.send(conn.id)
+
+def on_message(conn, message): ...
+"""
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> str:
+    path = tmp_path / "entry.py"
+    path.write_text(ENTRY)
+    return str(path)
+
+
+async def test_publish_send_and_call(entry: str) -> None:
+    async with running_node(entry=entry) as node, connect(clients(node)) as client, PushClient(api(node)) as push:
+        client_id = str(await client.recv())
+        assert await push.publish("news", "é") == (1, 0)
+        assert await push.publish("news", b"\x00\xff") == (1, 0)
+        await push.send(client_id, "direct")
+        await push.call(client_id, "subscribe", "more")
+        assert await push.publish("more", "x") == (1, 0)
+        assert [await client.recv() for _ in range(4)] == ["é", b"\x00\xff", "direct", "x"]
+        with pytest.raises(PushError) as caught:
+            await push.send("15", "nobody")
+        assert caught.value.code == "push.401"
+        with pytest.raises(PushError) as caught:
+            await push.call(client_id, "close")
+        assert caught.value.code == "push.301"
+        results = await asyncio.gather(*(push.publish("news", str(number)) for number in range(50)))
+        assert results == [(1, 0)] * 50
+        assert [await client.recv() for _ in range(50)] == [str(number) for number in range(50)]
+
+
+async def test_it_comes_back_when_the_node_does(entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_module, "FIRST_DELAY_S", 0.02)
+    port = free_port()
+    listen = f"127.0.0.1:{port}"
+    async with PushClient(f"ws://{listen}", timeout=5) as push:
+        waiting = asyncio.ensure_future(push.publish("news", "early"))
+        async with running_node(entry=entry, api_listen=listen):
+            assert await waiting == (0, 0)
+        async with running_node(entry=entry, api_listen=listen) as node, connect(clients(node)) as client:
+            await client.recv()
+            await until(lambda: push.reconnects == 1)
+            assert await push.publish("news", "again") == (1, 0)
+
+
+async def test_credentials(entry: str) -> None:
+    users = (
+        UserSettings(username="back", password="end"),
+        UserSettings(username="look", password="x", roles=("read",)),
+    )
+    async with running_node(entry=entry, users=users) as node:
+        url = api(node)
+        async with PushClient(url.replace("//", "//back:end@")) as push:
+            assert await push.publish("news", "x") == (0, 0)
+        async with PushClient(url, username="look", password="x") as push:
+            with pytest.raises(PushError) as caught:
+                await push.publish("news", "x")
+            assert caught.value.code == "push.403"
+        async with PushClient(url) as push:
+            with pytest.raises(PushError) as caught:
+                await push.publish("news", "x")
+            assert caught.value.code == "push.http_401"
+
+
+async def test_nothing_waits_for_ever() -> None:
+    async with PushClient(f"http://127.0.0.1:{free_port()}", timeout=0.2) as push:
+        with pytest.raises(Unavailable) as caught:
+            await push.publish("news", "x")
+        assert caught.value.code == "push.timeout"
+    with pytest.raises(Unavailable) as caught:
+        await push.publish("news", "x")
+    assert caught.value.code == "push.closed"
+    with pytest.raises(InvalidInput):
+        PushClient("ftp://x")
