@@ -46,7 +46,7 @@ def sources(root: Path) -> Iterator[Path]:
     found = []
     for folder, folders, files in os.walk(web):
         folders[:] = [name for name in folders if name not in _IGNORED]
-        found += [Path(folder) / name for name in files]
+        found += [Path(folder) / name for name in files if ".test." not in name]
     yield from sorted(found, key=lambda path: path.relative_to(web).as_posix())
 
 

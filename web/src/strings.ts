@@ -188,6 +188,7 @@ export const S = {
     noData: "No data in this window",
     noDataHint: (text: string) => `The last value came ${text}.`,
     waiting: "Waiting for the first value",
+    loadFailed: "The charts' history could not be fetched. Live values go on.",
     failed: "This chart could not be drawn",
     truncated: "More data than can be shown; choose a shorter window.",
     toggle: (name: string) => `Show or hide ${name}`,

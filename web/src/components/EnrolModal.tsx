@@ -60,7 +60,7 @@ function Enrol({ close }: { close: () => void }) {
           onChange={(event) => setName(event.currentTarget.value)}
         />
         <div>
-          <div style={{ fontWeight: 500, fontSize: 12.5, marginBottom: 4 }}>{S.enrol.ttl}</div>
+          <div className="fieldlabel">{S.enrol.ttl}</div>
           <Segments<Ttl>
             label={S.enrol.ttl}
             value={ttl}

@@ -181,13 +181,14 @@ export function CodeLine({ code, wrap }: { code: string; wrap?: boolean }) {
   );
 }
 
-export function Problem({ error, retry, tone }: { error: unknown; retry?: () => void; tone?: "warn" }) {
+export function Problem({ error, retry, tone, title }: { error: unknown; retry?: () => void; tone?: "warn"; title?: string }) {
   if (!error) return null;
   const known = error instanceof ApiError ? error : null;
   return (
     <div className={tone ? `problem ${tone}` : "problem"} role="alert">
       <IconAlertTriangle size={17} />
       <div className="grow">
+        {title && <p className="strong">{title}</p>}
         <p className="break">{error instanceof Error ? error.message : String(error)}</p>
         {known?.hint && <p className="small break">{known.hint}</p>}
         {known && known.code !== "network" && (

@@ -57,16 +57,22 @@ function Waiting() {
         <Skeleton width={260} height={22} />
         <Skeleton width={420} />
       </div>
-      <div className="split">
-        <div className="charts">
-          {[0, 1, 2, 3].map((n) => (
-            <div className="card" key={n} style={{ height: 264 }} />
-          ))}
-        </div>
-        <div className="card">
-          <div className="body" style={{ padding: 16 }}>
-            <SkeletonRows rows={7} />
-          </div>
+      <WaitingCards />
+    </div>
+  );
+}
+
+function WaitingCards() {
+  return (
+    <div className="split" aria-busy="true" style={{ marginBottom: 24 }}>
+      <div className="charts">
+        {[0, 1, 2, 3].map((n) => (
+          <div className="card" key={n} style={{ height: 274 }} />
+        ))}
+      </div>
+      <div className="card">
+        <div className="body" style={{ padding: 16 }}>
+          <SkeletonRows rows={7} />
         </div>
       </div>
     </div>
@@ -163,7 +169,7 @@ function Loaded({ device }: { device: Device }) {
       </div>
       {series.error ? (
         <div style={{ marginBottom: 12 }}>
-          <Problem error={series.error} />
+          <Problem title={S.charts.loadFailed} error={series.error} />
         </div>
       ) : null}
       {series.truncated && (
@@ -172,6 +178,7 @@ function Loaded({ device }: { device: Device }) {
         </div>
       )}
       {plugins.error && !plugins.data ? <Problem error={plugins.error} retry={() => void plugins.refetch()} /> : null}
+      {plugins.isPending && <WaitingCards />}
       {plugins.data?.length === 0 && (
         <div className="card" style={{ marginBottom: 16 }}>
           <Empty title={S.device.noPlugins} icon={<IconPlugConnected size={28} />}>

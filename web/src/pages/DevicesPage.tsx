@@ -3,7 +3,7 @@
 
 import { Button, CloseButton, Select, TextInput } from "@mantine/core";
 import { IconAlertTriangle, IconPlus, IconSearch } from "@tabler/icons-react";
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { Link, useNavigate, useSearchParams } from "react-router";
 import { useDevices } from "../api/queries";
 import type { Device } from "../api/types";
@@ -20,11 +20,16 @@ type StateFilter = "" | "online" | "offline";
 export default function DevicesPage() {
   useTitle(S.devices.title);
   const [params, setParams] = useSearchParams();
-  const search = params.get("search") ?? "";
+  const [search, setSearch] = useState(params.get("search") ?? "");
   const state = (params.get("state") ?? "") as StateFilter;
   const group = params.get("group") ?? "";
   const settled = useSettled(search.trim(), 200);
   const query = useDevices({ search: settled, state, group });
+  // The field is typed into here; the address follows once typing rests (a router's update may come late).
+  useEffect(() => {
+    if (settled !== (params.get("search") ?? "")) set("search", settled);
+    // biome-ignore lint: only what was typed drives the address
+  }, [settled]);
   const [enrolling, setEnrolling] = useState(false);
   const may = useMay();
   const mayAdd = may("manage_devices");
@@ -73,12 +78,12 @@ export default function DevicesPage() {
               aria-label={S.devices.search}
               placeholder={S.devices.search}
               leftSection={<IconSearch size={15} />}
-              rightSection={search ? <CloseButton size="sm" aria-label={S.devices.clear} onClick={() => set("search", "")} /> : <kbd className="hidephone">/</kbd>}
+              rightSection={search ? <CloseButton size="sm" aria-label={S.devices.clear} onClick={() => setSearch("")} /> : <kbd className="hidephone">/</kbd>}
               value={search}
-              onChange={(event) => set("search", event.currentTarget.value)}
+              onChange={(event) => setSearch(event.currentTarget.value)}
               onKeyDown={(event) => {
                 if (event.key === "Escape") {
-                  if (search) set("search", "");
+                  if (search) setSearch("");
                   else event.currentTarget.blur();
                 } else if (event.key === "ArrowDown") {
                   event.preventDefault();
@@ -117,7 +122,13 @@ export default function DevicesPage() {
           ) : devices.length === 0 ? (
             <Empty title={S.devices.noneFound}>
               <p>{S.devices.noneFoundHint}</p>
-              <Button variant="default" onClick={() => setParams({}, { replace: true })}>
+              <Button
+                variant="default"
+                onClick={() => {
+                  setSearch("");
+                  setParams({}, { replace: true });
+                }}
+              >
                 {S.devices.clear}
               </Button>
             </Empty>

@@ -129,7 +129,7 @@ function NewToken({ close }: { close: () => void }) {
     <form className="stack" onSubmit={submit}>
       <TextInput label={S.access.tokenName} value={name} onChange={(e) => setName(e.currentTarget.value)} data-autofocus maxLength={64} />
       <div>
-        <div style={{ fontWeight: 500, fontSize: 12.5, marginBottom: 4 }}>{S.access.tokenDays}</div>
+        <div className="fieldlabel">{S.access.tokenDays}</div>
         <Segments<Days>
           label={S.access.tokenDays}
           value={days}
