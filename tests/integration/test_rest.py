@@ -160,10 +160,11 @@ def test_what_was_done_is_in_the_audit_log(client: httpx.Client) -> None:
     assert all(isinstance(entry["detail"], dict) for entry in entries)
 
 
-def test_the_gateway_node_is_listed(client: httpx.Client) -> None:
+def test_the_gateway_node_is_listed(client: httpx.Client, device: dict[str, Any]) -> None:
     (node,) = client.get("/gateway").json()["nodes"]
     assert node["version"]
     assert node["number"] >= 0
+    assert node["links"] == 1
 
 
 # The command line ----------------------------------------------------------------------------------------------------
@@ -249,3 +250,31 @@ def test_an_enrolment_line(product: Product) -> None:
     made = run_json(product, "device", "enrol", "--name", "pump")
     assert made["command"].startswith("towline agent enrol '")
     assert "#" in made["line"]
+
+
+# With and without a server ---------------------------------------------------------------------------------------------
+
+
+def test_a_way_back_in_without_a_server(tmp_path: Path) -> None:
+    """Whoever is locked out and sits at the machine gets a new password, whether the server runs or not."""
+    product = Product(tmp_path, "--no-agent")
+    try:
+        product.start()
+        running = run_json(product, "user", "reset-password")["password"]
+        product.password = running
+        with product.client() as client:
+            assert client.get("/session").json()["user"]["name"] == "admin"
+        product.stop()
+        for arguments in ((), ("--data", str(product.data))):
+            stopped = run_json(product, "user", "reset-password", *arguments)["password"]
+            assert stopped != running
+        assert product.towline("user", "reset-password", "nobody").returncode == 1
+        product.start()
+        product.password = stopped
+        with product.client() as client:
+            assert client.get("/session").status_code == 200
+        with httpx.Client(base_url=f"{product.url}/api/towline/v1") as client:
+            old = client.post("/session", json={"user": "admin", "password": running})
+            assert old.json()["error"]["code"] == "login.wrong"
+    finally:
+        product.close()

@@ -10,14 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import ssl
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+from websockets.http11 import Request
 
 from towline.api.asgi import ASGI
 from towline.api.settings import DoorSettings
@@ -54,13 +59,23 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _HeadTooLong(Exception):
+    """Raised inside the parser's callbacks."""
+
+
+_ERROR = b'{"error":{"code":"%b","message":"%b"}}'
+
+
 def _protocol(head_timeout_s: float, counters: Counter[str]) -> type[HttpToolsProtocol]:
     class Patient(HttpToolsProtocol):
         """Closes a connection whose request head is too long or too slow."""
 
         _head_timer: asyncio.TimerHandle | None = None
-        _head_bytes = 0
         _in_head = True
+        _head_bytes = 0
+        """of the head that is being parsed"""
+        _fed_bytes = 0
+        """since that head began: the parser keeps an unfinished line for itself"""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -68,20 +83,35 @@ def _protocol(head_timeout_s: float, counters: Counter[str]) -> type[HttpToolsPr
 
         def data_received(self, data: bytes) -> None:
             if self._in_head:
-                self._head_bytes += len(data)
+                self._fed_bytes += len(data)
             if self.transport.is_closing():
                 return
             super().data_received(data)
-            if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                counters["head_too_large"] += 1
-                self._refuse(b"431 Request Header Fields Too Large")
+            if self.transport.is_closing():
+                return
+            if self._in_head and self._fed_bytes > MAX_HEAD_BYTES:
+                self._head_too_long()
+            cycle = self.cycle
+            if cycle is not None and cycle.response_complete and self.timeout_keep_alive_task is None:
+                # The rest of a body that nobody reads: uvicorn would wait for its end without a limit.
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
 
         def on_message_begin(self) -> None:
             self._in_head = True
-            self._head_bytes = 0
+            self._head_bytes = self._fed_bytes = 0
             if self._head_timer is None:
                 self._head_timer = self.loop.call_later(head_timeout_s, self._head_too_slow)
             super().on_message_begin()
+
+        def on_url(self, url: bytes) -> None:
+            self._count(len(url))
+            super().on_url(url)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self._count(len(name) + len(value))
+            super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
             self._in_head = False
@@ -96,6 +126,19 @@ def _protocol(head_timeout_s: float, counters: Counter[str]) -> type[HttpToolsPr
             self._cancel_head_timer()
             super().handle_websocket_upgrade()
 
+        def send_400_response(self, msg: str) -> None:
+            """uvicorn's parser gave up."""
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._head_too_long()
+            else:
+                counters["http.malformed"] += 1
+                self._refuse(b"400 Bad Request", b"http.malformed", b"this is not an HTTP request")
+
+        def _count(self, size: int) -> None:
+            self._head_bytes += size
+            if self._head_bytes > MAX_HEAD_BYTES:
+                raise _HeadTooLong
+
         def _cancel_head_timer(self) -> None:
             if self._head_timer is not None:
                 self._head_timer.cancel()
@@ -103,16 +146,51 @@ def _protocol(head_timeout_s: float, counters: Counter[str]) -> type[HttpToolsPr
 
         def _head_too_slow(self) -> None:
             self._head_timer = None
-            counters["head_too_slow"] += 1
-            self._refuse(b"408 Request Timeout")
+            counters["http.head_too_slow"] += 1
+            self._refuse(b"408 Request Timeout", b"http.slow", b"the head of the request did not arrive in time")
 
-        def _refuse(self, status: bytes) -> None:
+        def _head_too_long(self) -> None:
+            counters["http.head_too_long"] += 1
+            text = b"the head of the request has more than %d bytes, the limit" % MAX_HEAD_BYTES
+            self._refuse(b"431 Request Header Fields Too Large", b"http.head_too_long", text)
+
+        def _refuse(self, status: bytes, code: bytes, message: bytes) -> None:
             self._cancel_head_timer()
             if not self.transport.is_closing():
-                self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                body = _ERROR % (code, message)
+                head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close" % len(body)
+                self.transport.write(b"HTTP/1.1 " + status + b"\r\n" + head + b"\r\n\r\n" + body)
                 self.transport.close()
 
     return Patient
+
+
+def _websocket(counters: Counter[str]) -> type[WebSocketsSansIOProtocol]:
+    class Counting(WebSocketsSansIOProtocol):
+        """Counts what breaks WebSocket, and keeps no fragments without content."""
+
+        def handle_connect(self, event: Request) -> None:
+            if not event.path.isascii():
+                event.path = quote(event.path, safe="/?&=%", errors="surrogateescape")
+            super().handle_connect(event)
+
+        def handle_cont(self, event: Frame) -> None:
+            if event.data or event.fin:
+                super().handle_cont(event)
+
+        def handle_parser_exception(self) -> None:
+            counters["live.protocol_error"] += 1
+            super().handle_parser_exception()
+
+    return Counting
+
+
+_CLIENTS_FAULT = ("Invalid HTTP request", "Unsupported upgrade", "Invalid UTF-8", "No supported WebSocket")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """What clients do wrong is counted, and fills no log."""
+    return not str(record.msg).startswith(_CLIENTS_FAULT)
 
 
 class DoorServer:
@@ -151,7 +229,7 @@ class DoorServer:
         config = uvicorn.Config(
             self._asgi,
             http=_protocol(settings.request_timeout_s, self._counters),
-            ws="websockets-sansio",
+            ws=_websocket(self._counters),
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,
             ws_ping_interval=None,  # socket.io has its own heartbeat
@@ -167,6 +245,7 @@ class DoorServer:
             limit_concurrency=settings.max_connections,
             **options,
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_ours)
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=self._sockets), name="door server")
         while not self._server.started:

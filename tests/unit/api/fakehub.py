@@ -34,10 +34,12 @@ class FakeExecution:
 
 
 class FakeHub:
-    """Every family is this one object; ``calls`` keeps what was asked."""
+    """Most families are this one object; ``calls`` keeps what was asked."""
 
     def __init__(self) -> None:
-        self.devices = self.enrolments = self.plugins = self.records = self.commands = self.execs = self
+        self.devices = self.plugins = self.records = self.execs = self
+        self.commands = FakeCommands(self)
+        self.enrolments = FakeEnrolments(self)
         self.users = FakeUsers()
         self.audit = FakeAudit()
         self.calls: list[tuple[Any, ...]] = []
@@ -49,7 +51,7 @@ class FakeHub:
     def as_hub(self) -> Hub:
         return cast(Hub, self)
 
-    def _asked(self, use_case: str, actor: Actor, *arguments: Any) -> None:
+    def asked(self, use_case: str, actor: Actor, *arguments: Any) -> None:
         check(actor, use_case)
         self.calls.append((use_case, *arguments))
         if self.fail is not None:
@@ -60,66 +62,48 @@ class FakeHub:
             raise NotFound("device.unknown", f"there is no device {device_id}")
 
     async def list(self, actor: Actor, *arguments: Any) -> Any:
-        if arguments and arguments[0] == DEVICE:
-            self._asked("commands.list", actor, *arguments)
-            return views.Page(items=[self.command], next="more")
-        if not arguments:
-            self._asked("enrolments.list", actor)
-            return [enrolment()]
-        self._asked("devices.list", actor, *arguments)
+        self.asked("devices.list", actor, *arguments)
         counts = views.DeviceCounts(total=2, online=1)
         return views.DevicePage(items=[device(DEVICE, "online"), device(OFFLINE, "offline")], next=None, counts=counts)
 
-    async def get(self, actor: Actor, wanted: str) -> Any:
-        if len(wanted) == 40:
-            self._asked("commands.get", actor, wanted)
-            return self.command
-        self._asked("devices.get", actor, wanted)
-        self._known(wanted)
-        return device(wanted, "online" if wanted == DEVICE else "offline")
+    async def get(self, actor: Actor, device_id: str) -> views.DeviceView:
+        self.asked("devices.get", actor, device_id)
+        self._known(device_id)
+        return device(device_id, "online" if device_id == DEVICE else "offline")
 
     async def rename(self, actor: Actor, device_id: str, name: str) -> views.DeviceView:
-        self._asked("devices.rename", actor, device_id, name)
+        self.asked("devices.rename", actor, device_id, name)
         self._known(device_id)
         return device(device_id, "online", name)
 
     async def delete(self, actor: Actor, device_id: str) -> None:
-        self._asked("devices.delete", actor, device_id)
+        self.asked("devices.delete", actor, device_id)
         self._known(device_id)
 
-    async def create(self, actor: Actor, name: str | None, ttl_s: int | None) -> views.EnrolmentView:
-        self._asked("enrolments.create", actor, name, ttl_s)
-        return enrolment(name, "ws://127.0.0.1:6790/link/v1#abc.def")
-
-    async def revoke(self, actor: Actor, enrolment_id: str) -> None:
-        self._asked("enrolments.revoke", actor, enrolment_id)
-        if enrolment_id != "e-1":
-            raise NotFound("enrolment.unknown", "there is no such line")
-
     async def of_device(self, actor: Actor, device_id: str) -> Any:
-        self._asked("plugins.of_device", actor, device_id)
+        self.asked("plugins.of_device", actor, device_id)
         self._known(device_id)
         return [plugin()]
 
     async def list_credentials(self, actor: Actor) -> Any:
-        self._asked("plugins.list_credentials", actor)
+        self.asked("plugins.list_credentials", actor)
         return [credential("")]
 
     async def create_credential(self, actor: Actor, *arguments: Any) -> views.CredentialView:
-        self._asked("plugins.create_credential", actor, *arguments)
+        self.asked("plugins.create_credential", actor, *arguments)
         if arguments[0] == "taken":
             raise Conflict("plugin.exists", "the appGUID is taken", where="$.app_guid")
         return credential("k" * 40)
 
     async def get_credential(self, actor: Actor, app_guid: str) -> views.CredentialView:
-        self._asked("plugins.get_credential", actor, app_guid)
+        self.asked("plugins.get_credential", actor, app_guid)
         return credential("k" * 40)
 
     async def revoke_credential(self, actor: Actor, app_guid: str) -> None:
-        self._asked("plugins.revoke_credential", actor, app_guid)
+        self.asked("plugins.revoke_credential", actor, app_guid)
 
     async def states(self, actor: Actor, device_id: str) -> Any:
-        self._asked("records.states", actor, device_id)
+        self.asked("records.states", actor, device_id)
         self._known(device_id)
         return [
             views.StateView(
@@ -128,31 +112,21 @@ class FakeHub:
         ]
 
     async def series(self, actor: Actor, device_id: str, kind: str, **arguments: Any) -> views.SeriesPage:
-        self._asked("records.series", actor, device_id, kind, arguments)
+        self.asked("records.series", actor, device_id, kind, arguments)
         self._known(device_id)
         points = [(NOW_US, "12.50"), (NOW_US + 2_000_000, "13")]
         found = [views.Series(table="host", source="cpu", field="used", points=points)]
         return views.SeriesPage(series=found, truncated=False, from_us=arguments["from_us"], to_us=arguments["to_us"])
 
     async def events(self, actor: Actor, *arguments: Any) -> Any:
-        self._asked("records.events", actor, *arguments)
+        self.asked("records.events", actor, *arguments)
         event = views.EventView(
             message_id=7, table="hello", source="main", name="greeted", value="Buzz", time_us=NOW_US, stored_us=NOW_US
         )
         return views.Page(items=[event], next="7")
 
-    async def submit(self, actor: Actor, *arguments: Any) -> views.CommandView:
-        self._asked("commands.submit", actor, *arguments)
-        if arguments[2] == "nowhere":
-            raise InvalidInput("command.undeclared", "no such module", where="$.module", hint="it has main")
-        return self.command
-
-    async def cancel(self, actor: Actor, command_id: str) -> views.CommandView:
-        self._asked("commands.cancel", actor, command_id)
-        raise Conflict("command.sent", "it has been sent")
-
     async def run(self, actor: Actor, device_id: str, cmd: str, timeout_s: float) -> FakeExecution:
-        self._asked("execs.run", actor, device_id, cmd, timeout_s)
+        self.asked("execs.run", actor, device_id, cmd, timeout_s)
         self._known(device_id)
         if device_id == OFFLINE:
             raise Unavailable("device.offline", "the device is offline")
@@ -161,6 +135,49 @@ class FakeHub:
         if self.answer_at_once:
             execution.future.set_result(views.ExecResult(stdout=f"{cmd}\n", stderr="", return_code=0))
         return execution
+
+
+class FakeEnrolments:
+    def __init__(self, hub: FakeHub) -> None:
+        self._hub = hub
+
+    async def list(self, actor: Actor) -> Any:
+        self._hub.asked("enrolments.list", actor)
+        return [enrolment()]
+
+    async def create(self, actor: Actor, name: str | None, ttl_s: int | None) -> views.EnrolmentView:
+        self._hub.asked("enrolments.create", actor, name, ttl_s)
+        return enrolment(name, "ws://127.0.0.1:6790/link/v1#abc.def")
+
+    async def revoke(self, actor: Actor, enrolment_id: str) -> None:
+        self._hub.asked("enrolments.revoke", actor, enrolment_id)
+        if enrolment_id != "e-1":
+            raise NotFound("enrolment.unknown", "there is no such line")
+
+
+class FakeCommands:
+    def __init__(self, hub: FakeHub) -> None:
+        self._hub = hub
+
+    async def list(self, actor: Actor, *arguments: Any) -> Any:
+        self._hub.asked("commands.list", actor, *arguments)
+        return views.Page(items=[self._hub.command], next="more")
+
+    async def get(self, actor: Actor, command_id: str) -> views.CommandView:
+        self._hub.asked("commands.get", actor, command_id)
+        if command_id != self._hub.command.id:
+            raise NotFound("command.unknown", "there is no such command")
+        return self._hub.command
+
+    async def submit(self, actor: Actor, *arguments: Any) -> views.CommandView:
+        self._hub.asked("commands.submit", actor, *arguments)
+        if arguments[2] == "nowhere":
+            raise InvalidInput("command.undeclared", "no such module", where="$.module", hint="it has main")
+        return self._hub.command
+
+    async def cancel(self, actor: Actor, command_id: str) -> views.CommandView:
+        self._hub.asked("commands.cancel", actor, command_id)
+        raise Conflict("command.sent", "it has been sent")
 
 
 class FakeUsers:

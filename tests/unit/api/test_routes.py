@@ -13,7 +13,10 @@ from tests.helpers import until
 from tests.unit.api.conftest import BASE, client_of
 from tests.unit.api.fakehub import DEVICE, NOW_US, OFFLINE, FakeHub, command
 from towline.api import DoorApp
+from towline.bus.base import Member
+from towline.bus.memory import MemoryBus
 from towline.clock import rfc3339
+from towline.errors import NotFound
 from towline.hub.views import CommandStepView
 
 TIME = rfc3339(NOW_US)
@@ -237,8 +240,46 @@ async def test_users_tokens_audit(client: httpx.AsyncClient) -> None:
     assert entries["entries"][0]["detail"] == {"name": "x"}
 
 
-async def test_gateway_lists_living_nodes(client: httpx.AsyncClient, doors: DoorApp) -> None:
+class Node:
+    """A gateway node that answers, or does not."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self.answer = answer
+
+    def on_call(self, sender: str, payload: bytes) -> bytes:
+        if self.answer is None:
+            raise NotFound("gateway.call_unknown", "a node answers no such call")
+        assert payload == b"\x01status"
+        return self.answer
+
+    def on_message(self, sender: str, payload: bytes) -> None: ...
+
+    def on_event(self, sender: str, payload: bytes) -> None: ...
+
+    def on_joined(self, member: Member) -> None: ...
+
+    def on_left(self, member: Member, cause: str) -> None: ...
+
+
+async def test_gateway_lists_living_nodes(client: httpx.AsyncClient, bus: MemoryBus) -> None:
     assert (await client.get("/gateway")).json() == {"nodes": []}
+    info = {"version": "9", "api_server": "127.0.0.1:6789"}
+    one = await bus.open("node", Node(b'{"clients":2,"links":1,"channels":0,"more":[]}'), info=info)
+    two = await bus.open("node", Node(None))
+    nodes = {node["id"]: node for node in (await client.get("/gateway")).json()["nodes"]}
+    assert nodes[one.address] == {
+        "id": one.address,
+        "number": -1,
+        "version": "9",
+        "api_server": "127.0.0.1:6789",
+        "started_at": TIME,
+        "clients": 2,
+        "links": 1,
+        "channels": 0,
+    }
+    assert nodes[two.address]["clients"] is None
+    await one.close()
+    await two.close()
 
 
 async def test_health_and_reference_need_no_sign_in(doors: DoorApp) -> None:

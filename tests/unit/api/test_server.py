@@ -56,7 +56,7 @@ async def test_a_slow_head(hasty: tuple[DoorServer, Counter[str]]) -> None:
     server, counters = hasty
     assert (await exchange(server.port, b"GET / HT")).startswith(b"HTTP/1.1 408")
     assert (await exchange(server.port)).startswith(b"HTTP/1.1 408")
-    assert counters["head_too_slow"] == 2
+    assert counters["http.head_too_slow"] == 2
 
 
 async def test_a_long_head(hasty: tuple[DoorServer, Counter[str]]) -> None:
@@ -64,7 +64,7 @@ async def test_a_long_head(hasty: tuple[DoorServer, Counter[str]]) -> None:
     pieces = [b"GET / HTTP/1.1\r\n", *[b"x-filler: " + b"y" * 8000 + b"\r\n"] * 8]
     answer = await exchange(server.port, *pieces, pause=0.005)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 431")  # a reset can overtake the answer
-    assert counters["head_too_large"] == 1
+    assert counters["http.head_too_long"] == 1
 
 
 async def test_a_slow_body(hasty: tuple[DoorServer, Counter[str]]) -> None:

@@ -19,7 +19,7 @@ async def list_audit(
     hub: HubDep,
     actor: ActorDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=0, description="`next` of the former page.")] = None,
+    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the former page.")] = None,
 ) -> models.AuditEntries:
     """Who did what, newest first."""
     page = await hub.audit.list(actor, limit, before)

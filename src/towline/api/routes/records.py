@@ -47,7 +47,7 @@ async def metrics(
     """Numeric values over time, the last 15 minutes unless told; each series thinned to `max_points`."""
     now_us = clock.now_us()
     to_us = now_us + 1 if to is None else moment(to, now_us, "query.to")
-    from_us = to_us - _DEFAULT_WINDOW_US if from_ is None else moment(from_, now_us, "query.from")
+    from_us = max(0, to_us - _DEFAULT_WINDOW_US) if from_ is None else moment(from_, now_us, "query.from")
     if from_us >= to_us:
         raise InvalidInput("request.window", "from must lie before to", where="query.from")
     page = await hub.records.series(
@@ -75,7 +75,7 @@ async def events(
     actor: ActorDep,
     device_id: str,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-    before: Annotated[int | None, Query(ge=0, description="A message_id; `next` of the former page.")] = None,
+    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="A message_id; `next` of the former page.")] = None,
     table: Annotated[str | None, Query(max_length=256)] = None,
 ) -> models.Events:
     """Events, newest first."""
@@ -88,7 +88,7 @@ def moment(text: str, now_us: int, where: str) -> int:
     if text == "now":
         return now_us
     if relative := _RELATIVE.fullmatch(text):
-        return now_us - int(relative[1]) * _UNIT_US[relative[2]]
+        return max(0, now_us - int(relative[1]) * _UNIT_US[relative[2]])
     try:
         # A "+" of an offset that was not percent-encoded arrives as a space.
         found = parse_rfc3339(text.replace(" ", "+") if text.count(" ") == 1 and "T" in text else text)
