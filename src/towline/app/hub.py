@@ -27,6 +27,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[list[s
         hub = await build.make_hub(stack, settings, clock, bus, data)
         made = await build.first_start(hub, data)
         url = await build.make_doors(stack, settings, clock, bus, hub)
+        build.leave_cli_url(data, url)
         ready(build.welcome(url, made, data))
         await stop.wait()
 
