@@ -57,8 +57,9 @@ class Store(Protocol):
     def leases(self) -> LeaseStore: ...
 
     def counters(self) -> Counters:
-        """``commits``, ``jobs``, ``batches``, ``duplicates``, ``records``, ``readings``, ``gaps``, ``refused_batches``,
-        ``checkpoints``, ``queue`` (jobs waiting now) … since the store was opened."""
+        """Since the store was opened: ``jobs``, ``commits``, ``failed_commits``, ``checkpoints``, ``reads``; ``batches``,
+        ``duplicates``, ``records``, ``readings``, ``gaps``, ``missing_batches``, ``refused_items``. ``queue``: jobs that
+        wait now."""
         ...
 
     async def close(self) -> None:

@@ -50,7 +50,7 @@ class RecordStore(Protocol):
 
         An item that cannot be kept is left out and told in ``refused``: a batch is never sent again for its sake.
 
-        NotFound ``device.unknown``.
+        NotFound ``device.unknown``; InvalidInput ``lane.bad_sequence`` (``seq`` below 1 or over 2**62).
         """
         ...
 
@@ -123,7 +123,7 @@ class RecordStore(Protocol):
         ...
 
     async def sweep(self, workgroup: str, before_us: int, limit: int = 1000, kind: str | None = None) -> int:
-        """Retention: remove blocks (and alerts) whose records were all stored before ``before_us``, and what deleted
+        """Retention: remove blocks (and alerts, gaps) whose records were all stored before ``before_us``, and what deleted
         devices left; at most ``limit`` blocks. How many went; call again while it equals ``limit``."""
         ...
 

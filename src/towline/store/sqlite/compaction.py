@@ -71,15 +71,16 @@ class Compaction:
 
     def _plan(self, connection: sqlite3.Connection, workgroup: str, no: int, kind: str, bound: int) -> _Plan | None:
         rows = connection.execute(
-            "SELECT id, data FROM block WHERE workgroup = ? AND device = ? AND kind = ? AND form = 1"
+            "SELECT id FROM block WHERE workgroup = ? AND device = ? AND kind = ? AND form = 1"
             " AND id <= ? AND last_id <= ? ORDER BY id LIMIT ?",
             (workgroup, no, kind, bound, bound, _MAX_JOINED),
         )
         old: list[int] = []
         parts: dict[int, list[codec.Entry]] = {}
-        for block_id, data in rows:
+        for (block_id,) in rows.fetchall():
             if block_id in self._damaged:
                 continue
+            data = connection.execute("SELECT data FROM block WHERE id = ?", (block_id,)).fetchone()[0]
             try:
                 entries = codec.decode(data)
             except codec.CodecError as error:
@@ -161,11 +162,14 @@ def bound_of(connection: sqlite3.Connection, before_us: int) -> int:
     return int(row[0])
 
 
-def sweep(connection: sqlite3.Connection, workgroup: str, bound: int, limit: int, kind: str | None) -> int:
-    """Remove blocks and alerts up to ``bound``, then what deleted devices left; how many blocks and alerts."""
+def sweep(
+    connection: sqlite3.Connection, workgroup: str, bound: int, limit: int, kind: str | None, before_us: int
+) -> int:
+    """Remove blocks, alerts and gaps up to ``bound``, then what deleted devices left; how many blocks and alerts."""
     of_kind, values = ("", [workgroup]) if kind is None else (" AND kind = ?", [workgroup, kind])
+    # The oldest have the lowest ids: "+" keeps SQLite from walking through the index by workgroup instead.
     gone = connection.execute(
-        "DELETE FROM block WHERE id IN (SELECT id FROM block WHERE id <= ? AND last_id <= ? AND workgroup = ?"
+        "DELETE FROM block WHERE id IN (SELECT id FROM block WHERE id <= ? AND last_id <= ? AND +workgroup = ?"
         f"{of_kind} ORDER BY id LIMIT ?)",
         (bound, bound, *values, limit),
     ).rowcount
@@ -175,6 +179,8 @@ def sweep(connection: sqlite3.Connection, workgroup: str, bound: int, limit: int
             " (SELECT message_id FROM alert WHERE message_id <= ? AND workgroup = ? LIMIT ?)",
             (bound, workgroup, limit - gone),
         ).rowcount
+    if kind is None and gone < limit:
+        connection.execute("DELETE FROM lane_gap WHERE workgroup = ? AND time_us < ?", (workgroup, before_us))
     deleted = connection.execute("SELECT device FROM deleted_device WHERE workgroup = ?", (workgroup,)).fetchall()
     for (no,) in deleted:
         if gone >= limit:

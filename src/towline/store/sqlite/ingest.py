@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from towline.errors import NotFound
+from towline.errors import InvalidInput, NotFound
 from towline.protocols.link.items import Item, Record
 from towline.store import codec
 from towline.store.rows import Stored
@@ -24,8 +24,9 @@ from towline.store.sqlite.statements import Rows
 HOUR_US: Final = 3_600_000_000
 """A block of metrics never spans more: queries by time rely on it."""
 _MARK_US: Final = 600_000_000
-_LARGEST_US: Final = 2**62 - 1
+_LARGEST: Final = 2**62 - 1
 _CACHED_DEVICES: Final = 20_000
+_MOST_DROPS: Final = 2**53
 
 _INSERT_BLOCK: Final = Rows(
     "INSERT INTO block (id, workgroup, device, kind, form, min_us, max_us, last_id, stored_us, readings, data) VALUES",
@@ -137,8 +138,11 @@ class Ingest:
     # -- one batch -----------------------------------------------------------------------------------------------
 
     def add(self, batch: Batch) -> Stored:
-        """Store a batch, up to the statements that :meth:`flush` joins. NotFound ``device.unknown``."""
+        """Store a batch, up to the statements that :meth:`flush` joins. NotFound ``device.unknown``, InvalidInput
+        ``lane.bad_sequence``."""
         workgroup, device_id, spool_id, lane, seq, items, dropped, now_us = batch
+        if not 1 <= seq <= _LARGEST:
+            raise InvalidInput("lane.bad_sequence", f"a sequence is 1 to {_LARGEST}, not {seq}", where="seq")
         device = self._devices.get((workgroup, device_id)) or self._find(workgroup, device_id)
         self._devices.move_to_end((workgroup, device_id))
         key = (workgroup, device.no, spool_id, lane)
@@ -211,7 +215,7 @@ class Ingest:
                 continue
             kind, time_us, fields = item.kind, item.event_time_us, item.fields
             values = tuple(fields.values())
-            if not acceptable(map(type, values)) or not -_LARGEST_US <= time_us <= _LARGEST_US:
+            if not acceptable(map(type, values)) or not -_LARGEST <= time_us <= _LARGEST:
                 refused.append((index, "a value of a type that cannot be kept, or an impossible time"))
                 continue
             shape = (kind, item.table, item.source, *fields)
@@ -333,7 +337,7 @@ class Ingest:
         self.counters["missing_batches"] += seq - last - 1
 
     def _note_drops(self, workgroup: str, no: int, dropped: Mapping[str, int], refused: int, stored_us: int) -> None:
-        counts = {kind: count for kind, count in dropped.items() if count > 0}
+        counts = {kind: min(count, _MOST_DROPS) for kind, count in dropped.items() if count > 0}
         if refused:
             self.counters["refused_items"] += refused
             counts["refused"] = counts.get("refused", 0) + refused

@@ -284,7 +284,7 @@ class SqliteRecords:
 
     async def sweep(self, workgroup: str, before_us: int, limit: int = 1000, kind: str | None = None) -> int:
         return await self._access.write(
-            lambda connection: sweep(connection, workgroup, self._bound(connection, before_us), limit, kind)
+            lambda connection: sweep(connection, workgroup, self._bound(connection, before_us), limit, kind, before_us)
         )
 
     async def compact(self, before_us: int, limit: int = 1000) -> int:

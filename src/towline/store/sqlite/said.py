@@ -19,6 +19,7 @@ from towline.protocols.link.items import (
 )
 from towline.store.rows import AlertRow, DeclarationRow, PluginPresenceRow, StepOutcome
 from towline.store.sqlite.ledger import apply_step
+from towline.store.sqlite.writer import in_savepoint
 
 _UPSERT_STATE: Final = (
     "INSERT INTO state (workgroup, device_id, app_guid, tbl, source, name, value, time_us)"
@@ -151,10 +152,12 @@ class Said:
 
     def _step(self, item: CommandStep) -> None:
         workgroup, device_id = self._whose
-        result = None if item.result is None else bytes(item.result).decode()
-        self.steps.append(
-            apply_step(
-                self._connection,
+        # What became of a command is worth more than a character: a broken one is replaced.
+        result = None if item.result is None else bytes(item.result).decode(errors="replace")
+
+        def work(connection: sqlite3.Connection) -> StepOutcome:
+            return apply_step(
+                connection,
                 workgroup,
                 device_id,
                 item.command_id,
@@ -164,7 +167,8 @@ class Said:
                 item.note,
                 self._stored_us,
             )
-        )
+
+        self.steps.append(in_savepoint(self._connection, work))
 
 
 _STORE: Final[dict[type, Callable[[Said, Any], None]]] = {

@@ -24,7 +24,7 @@ log = logging.getLogger("towline.store")
 
 LINGER_S: Final = 0.018
 """Commits of batches are this far apart; with the commit itself a batch waits about 20 ms at most."""
-FULL_JOBS: Final = 200
+FULL_JOBS: Final = 64
 """So many are company enough."""
 MAX_JOBS: Final = 2000
 """Jobs of one commit."""

@@ -209,9 +209,8 @@ CREATE TABLE command (
 CREATE UNIQUE INDEX command_once ON command (workgroup, device_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 CREATE INDEX command_device ON command (workgroup, device_id);
--- Only what may still change, so that sweeps never read history.
-CREATE INDEX command_open ON command (state, expires_us, workgroup)
-    WHERE state IN ('queued', 'sent', 'received', 'delivered', 'accepted', 'unknown');
+CREATE INDEX command_workgroup ON command (workgroup);
+CREATE INDEX command_due ON command (state, expires_us, workgroup);
 
 CREATE TABLE command_step (
     workgroup TEXT NOT NULL,
