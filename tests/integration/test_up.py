@@ -135,6 +135,22 @@ def test_a_taken_port_is_one_line(product: Product) -> None:
         fails_in_one_line(product, str(product.ports["portal"]), "in use", "portal.port")
 
 
+def test_a_first_start_that_fails_does_not_swallow_the_password(product: Product) -> None:
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", product.ports["plugin"]))
+        other.listen()
+        fails_in_one_line(product, str(product.ports["plugin"]))
+    product.start()
+    assert product.password
+    with product.client():
+        pass
+    product.stop()
+    product.start()
+    assert "with the password" not in product.output()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; the next test covers root")
 def test_a_directory_that_cannot_be_written_is_one_line(product: Product) -> None:
     product.data.mkdir()

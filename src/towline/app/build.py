@@ -27,6 +27,8 @@ LOCK_SECONDS = 5.0
 CLI_TOKEN_NAME = "command line on this machine"  # noqa: S105 - a label
 CLI_TOKEN_DAYS = 30
 
+FIRST_PASSWORD = "first-password"  # noqa: S105 - a file's name
+
 logger = logging.getLogger("towline.app")
 
 
@@ -100,10 +102,23 @@ async def make_doors(stack: contextlib.AsyncExitStack, settings: Settings, clock
 
 async def first_start(hub: Hub, data: Path) -> Bootstrapped:
     """Make workgroup and admin once, and what this machine's own programs use: token, enrolment, example credential."""
-    made = await hub.bootstrap()
+    made = await _keep_password(hub, data, await hub.bootstrap())
     system = Actor.system(made.workgroup)
     await _leave_cli_token(hub, system, data)
     await _leave_credential(hub, system, data / "credentials" / "hello.json")
+    return made
+
+
+async def _keep_password(hub: Hub, data: Path, made: Bootstrapped) -> Bootstrapped:
+    """Keep the generated password until its first use: a start that fails later must not swallow it."""
+    path = data / FIRST_PASSWORD
+    if made.password:
+        write_private(path, made.password.encode())
+    elif path.exists():
+        users = await hub.users.list(Actor.system(made.workgroup))
+        if any(user.name == made.admin and not user.last_login_us for user in users):
+            return msgspec.structs.replace(made, password=path.read_text())
+        path.unlink()
     return made
 
 
@@ -153,5 +168,9 @@ def welcome(url: str, made: Bootstrapped, data: Path) -> list[str]:
     """What the person at the terminal should know; the password only the first time."""
     lines = ["", f"  Towline  {url}", ""]
     if made.password:
-        lines += [f"  Sign in as {made.admin} with the password  {made.password}", "  It is shown only now.", ""]
+        lines += [
+            f"  Sign in as {made.admin} with the password  {made.password}",
+            "  It is shown until the first sign-in.",
+            "",
+        ]
     return [*lines, f"  data   {data}", ""]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from towline.app.build import make_hub
+from towline.app.build import FIRST_PASSWORD, make_hub
 from towline.app.settings import Settings
 from towline.bus.memory import MemoryBus
 from towline.clock import SystemClock
@@ -16,7 +16,7 @@ from towline.hub.actor import Actor
 
 async def reset_password(data: Path, name: str) -> str:
     """A new generated password for ``name``. StartError ``store.locked`` while a server runs on ``data``."""
-    if not (data / "towline.db").is_file():  # noqa: ASYNC240 - nobody waits
+    if not (data / "towline.db").is_file():
         raise NotFound("data.unknown", "there is no Towline data here", where=str(data))
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
@@ -25,4 +25,6 @@ async def reset_password(data: Path, name: str) -> str:
         stack.push_async_callback(bus.close)
         hub = await make_hub(stack, Settings(data=str(data)), clock, bus, data)
         workgroup = (await hub.bootstrap()).workgroup
-        return await hub.users.reset_password(Actor.system(workgroup, "command line"), name)
+        password = await hub.users.reset_password(Actor.system(workgroup, "command line"), name)
+        (data / FIRST_PASSWORD).unlink(missing_ok=True)
+        return password
