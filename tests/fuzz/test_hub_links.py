@@ -32,7 +32,7 @@ class Silence:
 class Idle(Core):
     """Does nothing beside: the fuzzing has no event loop."""
 
-    def spawn(self, work: Any, name: str) -> Any:
+    def spawn(self, work: Any, name: str, *, endless: bool = False) -> Any:
         work.close()
 
 

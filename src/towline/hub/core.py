@@ -25,6 +25,9 @@ from towline.store.rows import AuditEntry
 log = logging.getLogger("towline.hub")
 
 
+CLOSE_S = 2.0
+
+
 class Core:
     """Built once by the hub; families keep a reference. ``endpoint`` is set by the hub's start."""
 
@@ -39,6 +42,7 @@ class Core:
         self.counters: Counter[str] = Counter()
         self.hub_id = ""
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._endless: set[asyncio.Task[Any]] = set()
 
     def check(self, actor: Actor, use_case: str) -> None:
         """Refused ``privilege.missing``."""
@@ -69,10 +73,14 @@ class Core:
             )
         )
 
-    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run ``work`` beside; what it raises is logged and counted, and :meth:`close` ends it."""
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str, *, endless: bool = False) -> asyncio.Task[Any]:
+        """Run ``work`` beside; what it raises is logged and counted. :meth:`close` lets it finish for a moment, unless it is
+        ``endless``."""
         task = asyncio.get_running_loop().create_task(self._guard(work, name), name=name)
         self._tasks.add(task)
+        if endless:
+            self._endless.add(task)
+            task.add_done_callback(self._endless.discard)
         task.add_done_callback(self._tasks.discard)
         # A task that is cancelled before its first step never awaits its coroutine.
         task.add_done_callback(lambda _: work.close())
@@ -89,8 +97,14 @@ class Core:
             log.exception("%s failed", name)
 
     async def close(self) -> None:
-        """End what :meth:`spawn` started."""
-        tasks = list(self._tasks)
-        for task in tasks:
+        """End what :meth:`spawn` started: what was heard a moment ago (links that closed) is still stored."""
+        await asyncio.sleep(0)
+        endless = list(self._endless)
+        for task in endless:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks := self._tasks - set(endless):
+            await asyncio.wait(tasks, timeout=CLOSE_S)
+        rest = list(self._tasks)
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*endless, *rest, return_exceptions=True)

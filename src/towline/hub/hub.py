@@ -107,7 +107,7 @@ class Hub:
         if not self.links.other_hubs():
             await self._begin_verifying()
         self.links.login.identity = self.identity
-        core.spawn(self._sweeps.run(), "sweeps")
+        core.spawn(self._sweeps.run(), "sweeps", endless=True)
         self._started = True
 
     async def bootstrap(self, workgroup: str = "main", admin: str = "admin") -> Bootstrapped:
@@ -165,7 +165,7 @@ class Hub:
             log.info("verifying which of %d devices are connected", waiting)
         self.links.to_hubs(peers.Verify())
         self.links.rosters.ask_all()
-        self._core.spawn(self._end_verifying(decide=True), "verifying")
+        self._core.spawn(self._end_verifying(decide=True), "verifying", endless=True)
 
     async def _end_verifying(self, *, decide: bool) -> None:
         self._verifications += 1
@@ -181,7 +181,7 @@ class Hub:
         """Another hub asks: confirm what is served here."""
         self.links.verifying = True
         self.links.rosters.ask_all()
-        self._core.spawn(self._end_verifying(decide=False), "verifying")
+        self._core.spawn(self._end_verifying(decide=False), "verifying", endless=True)
 
     def _hub_left(self, address: str) -> None:
         """What nodes told the hub that is gone may never have been stored: the oldest one left looks."""

@@ -69,6 +69,17 @@ async def test_a_dying_node_takes_its_devices_offline(
     assert not hub.links.sessions
 
 
+async def test_an_orderly_end_stores_who_left(
+    hub: Hub, owner: Actor, online: FakeAgent, node: FakeNode, make_hub: MakeHub
+) -> None:
+    """A server that stops closes its node first and its hub right after."""
+    online.cut("node_draining")
+    await node.close()
+    await hub.close()
+    again = await make_hub()
+    assert await state(again, owner, online) == ("offline", "node_draining")
+
+
 async def test_a_link_that_closes_while_it_signs_in_ends_offline(
     hub: Hub, owner: Actor, agent: FakeAgent, door: Door
 ) -> None:
