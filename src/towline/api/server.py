@@ -24,7 +24,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from towline.api.asgi import ASGI
+from towline.api.asgi import ASGI, Edge
 from towline.api.settings import DoorSettings
 from towline.errors import StartError
 
@@ -35,6 +35,7 @@ MAX_FRAME_BYTES = 1024 * 1024
 """Largest WebSocket message a client may send."""
 
 _BACKLOG = 512
+_USER_TIMEOUT_MS = 60_000
 
 
 class _Server(uvicorn.Server):
@@ -256,6 +257,8 @@ class DoorServer:
 
     async def close(self) -> None:
         """Stop listening, let running requests end for 2 s, close everything."""
+        if isinstance(self._asgi, Edge):
+            self._asgi.closing()
         if self._server is not None and self._task is not None:
             self._server.stop()
             await asyncio.wait([self._task])
@@ -270,6 +273,8 @@ def bind(host: str, port: int, where: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted sockets inherit it: a peer that never reads is let go
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
         sock.bind((host, port))
         sock.listen(_BACKLOG)
         sock.setblocking(False)

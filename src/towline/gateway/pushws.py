@@ -21,6 +21,7 @@ from websockets.server import ServerProtocol
 from towline.gateway.closecodes import DRAINING, SILENT, SLOW
 from towline.gateway.httpwire import Answer, plain_error
 from towline.gateway.mesh import Done, Mesh, Outcome, send_problem
+from towline.gateway.wsglue import QUIET
 from towline.protocols.connmix import replies
 from towline.protocols.connmix.codes import ApiError, Code, invalid
 from towline.protocols.connmix.requests import (
@@ -96,7 +97,7 @@ class PushSocket(asyncio.Protocol):
         cls, shared: PushSockets, request: Request, transport: asyncio.Transport, early: bytes
     ) -> PushSocket | Answer:
         """Finish the handshake and take the transport over, or say why not."""
-        server = ServerProtocol(state=State.CONNECTING, max_size=shared.max_message_bytes)
+        server = ServerProtocol(state=State.CONNECTING, max_size=shared.max_message_bytes, logger=QUIET)
         target = request.path.decode("latin-1") + (f"?{request.query}" if request.query else "")
         headers = Headers(
             [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.items()]

@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.helpers import until
 from tests.unit.api.fakehub import NOW_US, FakeHub
+from tests.unit.api.liveclient import LiveClient
 from towline.api import DoorServer, DoorSettings, create_app
 from towline.api.asgi import believe
 from towline.bus.memory import MemoryBus
@@ -105,6 +107,23 @@ async def test_rubbish_is_refused(hasty: tuple[DoorServer, Counter[str]]) -> Non
         assert answer == b"" or answer.split(b" ")[1] in (b"400", b"404", b"408", b"426"), (rubbish, answer)
     healthy = b"GET /api/towline/v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     assert (await exchange(server.port, healthy)).startswith(b"HTTP/1.1 200")
+
+
+async def test_closing_does_not_wait_for_the_patient(
+    hasty: tuple[DoorServer, Counter[str]], hub: FakeHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, _ = hasty
+    live = await LiveClient.signed_in(server.url)
+    path = f"{server.url}/api/towline/v1/commands/{'ab' * 20}?wait_s=30"
+    async with httpx.AsyncClient(verify=False, headers={"authorization": "Bearer owner-token"}) as client:
+        waiting = asyncio.create_task(client.get(path))
+        await until(lambda: hub.calls)
+        started = asyncio.get_running_loop().time()
+        await server.close()
+        assert asyncio.get_running_loop().time() - started < 1.5
+        assert (await waiting).json()["state"] == "queued"
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert await live.closed() == 1012
 
 
 async def test_urls_with_odd_bytes(hasty: tuple[DoorServer, Counter[str]]) -> None:

@@ -75,7 +75,9 @@ async def events(
     actor: ActorDep,
     device_id: str,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-    before: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="A message_id; `next` of the former page.")] = None,
+    before: Annotated[
+        int | None, Query(ge=0, le=2**63 - 1, description="A message_id; `next` of the former page.")
+    ] = None,
     table: Annotated[str | None, Query(max_length=256)] = None,
 ) -> models.Events:
     """Events, newest first."""
