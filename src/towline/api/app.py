@@ -51,7 +51,8 @@ class DoorApp:
         self.live = LiveDoor(hub, settings, self.counters, clock)
         self.waiters = CommandWaiters()
         self.rest = rest(hub, settings, self.waiters, clock)
-        self.asgi: ASGI = Edge(_Doors(self.rest, self.live.asgi, portal), settings, self.counters)
+        doors = _Doors(self.rest, self.live.asgi, portal)
+        self.asgi: ASGI = Edge(doors, settings, self.counters, self.waiters.release)
 
     async def start(self) -> None:
         """Join the bus. Serve ``asgi`` after this."""

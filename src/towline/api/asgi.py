@@ -52,9 +52,12 @@ class _Refuse(HTTPException):
 
 
 class Edge:
-    """The outermost ASGI application."""
+    """The outermost ASGI application. ``closing`` is called by the server before it waits for open requests."""
 
-    def __init__(self, inner: ASGI, settings: DoorSettings, counters: Counter[str]) -> None:
+    def __init__(
+        self, inner: ASGI, settings: DoorSettings, counters: Counter[str], closing: Callable[[], None]
+    ) -> None:
+        self.closing = closing
         self._inner = inner
         self._settings = settings
         self._prefix = settings.prefix()

@@ -14,11 +14,19 @@ class CommandWaiters:
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._released = False
 
     def changed(self, command_id: str) -> None:
         """A command took a step."""
         for event in self._waiting.get(command_id, ()):
             event.set()
+
+    def release(self) -> None:
+        """The server is going to stop: whoever waits is answered with what is known."""
+        self._released = True
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
 
     def __len__(self) -> int:
         return sum(len(events) for events in self._waiting.values())
@@ -41,7 +49,7 @@ class CommandWaiters:
             while True:
                 event.clear()
                 view = await fetch()
-                if enough(view):
+                if enough(view) or self._released:
                     return view
                 try:
                     async with asyncio.timeout_at(deadline):

@@ -577,3 +577,17 @@ async def test_closing_the_doors_ends_connections(served: str, doors: DoorApp) -
     client = await LiveClient.signed_in(served)
     await doors.live.close()
     assert await client.closed() == 1012
+
+
+async def test_under_a_path_prefix(hub: FakeHub, bus: MemoryBus) -> None:
+    settings = DoorSettings(port=0, public_url="http://example.org/towline")
+    app = create_app(hub.as_hub(), bus, settings, clock=ManualClock(NOW_US))
+    server = DoorServer(app.asgi, settings, app.counters)
+    await app.start()
+    await server.start()
+    for url in (server.url + "/towline", server.url):
+        client = await LiveClient.signed_in(url)
+        assert await client.ask("towline:watch", {"deviceId": DEVICE}) == {"ok": True}
+        await client.close()
+    await server.close()
+    await app.close()
