@@ -123,7 +123,10 @@ class Rest:
                 ]
             )
             member = self.random.choice(list(good))
-            body = texts.with_member(json.dumps(good), member, self.random.choice(texts.ODD_VALUES)).encode()
+            value = self.random.choice([*texts.ODD_VALUES, "NaN", "-Infinity"])
+            if member == "params":
+                value = '{"x":' + value + "}"
+            body = texts.with_member(json.dumps(good), member, value).encode()
             reply = self.ask("POST", BASE + path.replace("{device}", self.device), body)
             if reply.status >= 300:
                 self.refused(reply, (400, 403, 404, 409), path, body)

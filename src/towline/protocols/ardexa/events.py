@@ -148,6 +148,11 @@ def _text(body: Mapping[str, object], key: str, limit: int, request_id: str | No
         raise BadRequest(f"{key} must be a string, not {_kind(value)}", where=where, request_id=request_id)
     if not value:
         raise BadRequest(f"{key} must not be empty", where=where, request_id=request_id)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise BadRequest(f"{key} holds half a character", where=where, request_id=request_id) from None
     if len(value) > limit:
         raise BadRequest(f"{key} has {len(value)} characters, at most {limit}", where=where, request_id=request_id)
     return value
