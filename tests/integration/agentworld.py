@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.helpers import until
 from towline.agent.daemon import Agent
@@ -45,8 +46,10 @@ def settings(data: Path, **changes: Any) -> AgentSettings:
 class World:
     """The server's side. ``async with World(path)``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, tls: Path | None = None, ca_fingerprint: str = "") -> None:
         self.path = path
+        self.tls = tls
+        self.ca_fingerprint = ca_fingerprint
         self.bus: MemoryBus
         self.store: Store
         self.hub: Hub
@@ -66,14 +69,18 @@ class World:
     async def start_node(self) -> None:
         # The port of the first start is kept, so that agents find the node again.
         listen = f"127.0.0.1:{self.port}"
-        self.node = Node(self.bus, CLOCK, GatewaySettings(api_listen="127.0.0.1:0", clients_listen=listen))
+        pem = str(self.tls) if self.tls else None
+        gateway = GatewaySettings(api_listen="127.0.0.1:0", clients_listen=listen, certificate=pem, key=pem)
+        self.node = Node(self.bus, CLOCK, gateway)
         await self.node.start()
         self.port = self.node.link_address[1]
 
     async def start_hub(self) -> None:
         self.store = await open_store(self.path / "towline.db", CLOCK)
-        link_url = f"ws://127.0.0.1:{self.port}/link/v1"
-        self.hub = Hub(self.store, self.bus, CLOCK, HubSettings(link_url=link_url), secret=SECRET)
+        scheme, host = ("wss", "localhost") if self.tls else ("ws", "127.0.0.1")
+        link_url = f"{scheme}://{host}:{self.port}/link/v1"
+        hub_settings = HubSettings(link_url=link_url, ca_fingerprint=self.ca_fingerprint)
+        self.hub = Hub(self.store, self.bus, CLOCK, hub_settings, secret=SECRET)
         await self.hub.start()
         made = await self.hub.bootstrap()
         self.actor = Actor.system(made.workgroup)
@@ -181,9 +188,13 @@ class RawPlugin:
         return cls(await connect(url, ssl=context, max_size=None, compression=None), guid, key)
 
     async def _read(self) -> None:
-        async for message in self.socket:
-            self.got.append(json.loads(message))
-        self.closed.set()
+        try:
+            async for message in self.socket:
+                self.got.append(json.loads(message))
+        except ConnectionClosed:
+            pass
+        finally:
+            self.closed.set()
 
     def sign(self, name: Name, params: dict[str, Any], *, epoch: str | None = None) -> str:
         now = str(CLOCK.now_us() // 1_000_000) if epoch is None else epoch

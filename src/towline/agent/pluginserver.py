@@ -268,6 +268,7 @@ class PluginServer:
                 max_frame_size=self._guard.limits.max_frame_bytes,
                 read_buffer_init_size=4096,
                 logger_name="plugins",
+                use_aiofastnet=False,  # its TLS transport forgets what was read already when reading resumes
                 backlog=64,
             )
         except BaseException:

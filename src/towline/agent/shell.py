@@ -64,7 +64,7 @@ class Shell:
 
     def exec(self, message: Exec, stream: int) -> None:
         """EXEC came. What may not or cannot run is answered with END at once."""
-        problem = self._problem(stream)
+        problem = self._problem(message, stream)
         if problem is not None:
             self.counters["refused"] += 1
             self._end(stream, End(return_code=-1, reason=problem[0], message=problem[1]))
@@ -96,12 +96,14 @@ class Shell:
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _problem(self, stream: int) -> tuple[str, str] | None:
+    def _problem(self, message: Exec, stream: int) -> tuple[str, str] | None:
         settings = self._settings
         if not settings.allow.shell:
             return "not_allowed", "this device does not allow shell commands (agent.allow.shell)"
         if stream in self._runs:
             return "failed", "the stream is in use"
+        if "\0" in message.command:  # one event loop would cut the command there, the other refuses it
+            return "failed", "a command has no NUL in it"
         if len(self._runs) >= settings.shell_concurrent:
             return "busy", f"{settings.shell_concurrent} shell commands run already"
         if settings.shell_user and not user_exists(settings.shell_user):
@@ -173,7 +175,7 @@ class _Run:
                 preexec_fn=end_with_parent(os.getpid(), user=user, kill=True),
                 limit=_READ,
             )
-        except (OSError, ValueError) as error:  # a NUL in the command, no memory, no process left
+        except (OSError, ValueError) as error:
             return End(return_code=-1, reason="failed", message=f"the command cannot be started: {error}")
         assert process.stdout is not None
         assert process.stderr is not None
