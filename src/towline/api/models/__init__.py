@@ -20,7 +20,7 @@ from towline.api.models.access import (
     UserUpdate,
     Workgroup,
 )
-from towline.api.models.base import Body, Json, json_value, stamp
+from towline.api.models.base import Body, Json, answer, json_value, stamp
 from towline.api.models.commands import Command, CommandCreate, Commands, CommandStep, ExecCreate, ExecResult
 from towline.api.models.devices import (
     Agent,
@@ -102,6 +102,7 @@ __all__ = [
     "UserUpdate",
     "Users",
     "Workgroup",
+    "answer",
     "json_value",
     "stamp",
 ]

@@ -50,25 +50,33 @@ class Device(BaseModel):
 
     @classmethod
     def of(cls, view: views.DeviceView) -> Device:
-        agent = view.agent
-        return cls(
-            id=view.id,
-            name=view.name,
-            cn=view.cn,
-            workgroup=view.workgroup,
-            group=view.group,
-            created_at=stamp(view.created_us),
-            presence=Presence.of(view.presence),
-            agent=Agent(
-                version=agent.version,
-                platform=agent.platform,
-                arch=agent.arch,
-                hostname=agent.hostname,
-                os=agent.os,
-                address=agent.address,
-            ),
-            summary=None if view.summary is None else Summary(cpu=view.summary.cpu, memory=view.summary.memory),
-            flags=view.flags,
+        agent, presence, summary = view.agent, view.presence, view.summary
+        # One validation of the whole tree: five constructors a device would be felt in a long list.
+        return cls.model_validate(
+            {
+                "id": view.id,
+                "name": view.name,
+                "cn": view.cn,
+                "workgroup": view.workgroup,
+                "group": view.group,
+                "created_at": stamp(view.created_us),
+                "presence": {
+                    "state": presence.state,
+                    "since": stamp(presence.since_us),
+                    "cause": presence.cause,
+                    "cause_text": presence.cause_text,
+                },
+                "agent": {
+                    "version": agent.version,
+                    "platform": agent.platform,
+                    "arch": agent.arch,
+                    "hostname": agent.hostname,
+                    "os": agent.os,
+                    "address": agent.address,
+                },
+                "summary": None if summary is None else {"cpu": summary.cpu, "memory": summary.memory},
+                "flags": view.flags,
+            }
         )
 
 

@@ -42,7 +42,8 @@ class Series(BaseModel):
 
     @classmethod
     def of(cls, view: views.Series) -> Series:
-        return cls(
+        # Not validated: there can be tens of thousands of points, all made here.
+        return cls.model_construct(
             table=view.table,
             source=view.source,
             field=view.field,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from towline.api import models
 from towline.api.auth import ActorDep, HubDep, settings_of
@@ -14,7 +14,7 @@ from towline.api.errors import documented
 router = APIRouter(prefix="/devices", tags=["devices"])
 
 
-@router.get("", responses=documented())
+@router.get("", response_model=models.Devices, responses=documented())
 async def list_devices(
     hub: HubDep,
     actor: ActorDep,
@@ -23,14 +23,15 @@ async def list_devices(
     group: Annotated[str | None, Query(max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str | None, Query(max_length=512, description="`next` of the former page.")] = None,
-) -> models.Devices:
+) -> Response:
     """Devices by name, and how many there are."""
     page = await hub.devices.list(actor, search, state, group, limit, after)
-    return models.Devices(
+    found = models.Devices(
         devices=[models.Device.of(each) for each in page.items],
         next=page.next,
         counts=models.DeviceCounts(total=page.counts.total, online=page.counts.online),
     )
+    return models.answer(found)
 
 
 @router.get("/{device_id}", responses=documented(404))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from towline.api import models
 from towline.api.auth import ActorDep, ClockDep, HubDep
@@ -31,7 +31,7 @@ async def states(hub: HubDep, actor: ActorDep, device_id: str) -> models.States:
     return models.States(states=[models.State.of(each) for each in found])
 
 
-@router.get("/metrics", responses=documented(404))
+@router.get("/metrics", response_model=models.Metrics, responses=documented(404))
 async def metrics(
     hub: HubDep,
     actor: ActorDep,
@@ -43,7 +43,7 @@ async def metrics(
     from_: Annotated[When, Query(alias="from")] = None,
     to: When = None,
     max_points: Annotated[int, Query(ge=10, le=10_000)] = 600,
-) -> models.Metrics:
+) -> Response:
     """Numeric values over time, the last 15 minutes unless told; each series thinned to `max_points`."""
     now_us = clock.now_us()
     to_us = now_us + 1 if to is None else moment(to, now_us, "query.to")
@@ -61,12 +61,13 @@ async def metrics(
         to_us=to_us,
         max_points=max_points,
     )
-    return models.Metrics(
+    found = models.Metrics.model_construct(
         from_=rfc3339(page.from_us),
         to=rfc3339(page.to_us),
         series=[models.Series.of(each) for each in page.series],
         truncated=page.truncated,
     )
+    return models.answer(found)
 
 
 @router.get("/events", responses=documented(404))
