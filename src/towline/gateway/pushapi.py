@@ -9,12 +9,13 @@ request to arrive, idle time, requests under way, connections.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
-from towline.gateway.access import Access, Denied, Grant
+from towline.gateway.access import Access, Denied
+from towline.gateway.httptypes import HttpCounters, Request, Service
 from towline.gateway.httpwire import CONTINUE, Answer, plain_error
 
 if TYPE_CHECKING:
@@ -23,53 +24,13 @@ if TYPE_CHECKING:
 MAX_UNDER_WAY = 128
 """Pipelined requests of one connection that may wait for their answers before reading pauses."""
 
+LINGER_S = 2.0
+"""How long what a refused peer is still sending is read and thrown away."""
+
 _WANTED = frozenset(
-    {b"host", b"origin", b"authorization", b"expect", b"sec-websocket-key", b"sec-websocket-version", b"upgrade",
-     b"connection", b"sec-websocket-protocol", b"sec-websocket-extensions", b"access-control-request-method"}
+    {b"host", b"origin", b"authorization", b"expect", b"upgrade", b"connection", b"content-length", b"transfer-encoding",
+     b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol", b"sec-websocket-extensions"}
 )  # fmt: skip
-
-
-class Request(NamedTuple):
-    """A whole request. ``headers`` has lower-case names, and only those the API looks at."""
-
-    method: bytes
-    path: bytes
-    query: str
-    headers: dict[bytes, bytes]
-    body: bytes
-    grant: Grant
-    origin: str
-    upgrade: bool
-
-
-class Reply(Protocol):
-    """Takes the answer to one request, once, now or later."""
-
-    def __call__(self, answer: Answer, /) -> None: ...
-
-
-class Service(Protocol):
-    """What answers requests."""
-
-    def handle(self, request: Request, reply: Reply) -> None: ...
-
-    def upgrade(self, request: Request, transport: asyncio.Transport, early: bytes) -> asyncio.Protocol | Answer:
-        """Take the connection over after an upgrade to ``/ws/v1``, or refuse."""
-        ...
-
-
-class HttpCounters:
-    """What the HTTP side did since it started."""
-
-    __slots__ = ("answers", "connections", "refused", "requests")
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.requests = 0
-        self.answers: Counter[int] = Counter()
-        """by status, of 400 and more"""
-        self.refused: Counter[str] = Counter()
-        """by reason: too_many, head_too_long, body_too_long, bad_request, slow, host, origin, unauthorized …"""
 
 
 class PushServer:
@@ -126,9 +87,9 @@ class PushProtocol(asyncio.Protocol):
     """One connection to the push API."""
 
     __slots__ = (
-        "_body", "_body_bytes", "_closing", "_feeding", "_grant", "_head_bytes", "_headers", "_in_head", "_keep", "_out",
-        "_parser", "_partial", "_paused", "_refused", "_remote_ip", "_server", "_slots", "_started", "_touched", "_transport",
-        "_upgrade", "_url",
+        "_again", "_body", "_body_bytes", "_closing", "_ending", "_feeding", "_head_bytes", "_headers", "_in_head", "_keep",
+        "_lingers", "_out", "_parser", "_partial", "_paused", "_remote_ip", "_server", "_slots", "_started", "_touched",
+        "_transport", "_upgrade", "_url",
     )  # fmt: skip
 
     def __init__(self, server: PushServer) -> None:
@@ -150,10 +111,11 @@ class PushProtocol(asyncio.Protocol):
         self._closing = False
         self._paused = False
         self._keep = True
-        self._refused: Denied | None = None
-        self._grant: Grant | None = None
+        self._ending = False
         self._remote_ip = ""
         self._upgrade: Request | None = None
+        self._again = b""
+        self._lingers = 0.0
 
     # -- asyncio
 
@@ -179,7 +141,7 @@ class PushProtocol(asyncio.Protocol):
         self._parser = None
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
+        if self._closing or self._ending:
             return
         server = self._server
         self._touched = server.now
@@ -197,7 +159,7 @@ class PushProtocol(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, _HeadTooLong):
                 self._refuse_head()
-            elif self._keep and not self._closing:
+            elif self._keep and not self._ending:
                 server.counters.refused["bad_request"] += 1
                 self._final(plain_error(400, "http.bad_request", f"not an HTTP request: {error}"))
         finally:
@@ -218,7 +180,7 @@ class PushProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         # Answers under way still go out to a client that has finished sending.
         self._keep = False
-        return bool(self._slots)
+        return bool(self._slots) and not self._closing
 
     # -- httptools
 
@@ -227,7 +189,6 @@ class PushProtocol(asyncio.Protocol):
         self._headers = {}
         self._body = []
         self._body_bytes = 0
-        self._refused = None
         self._in_head = True
         self._head_bytes = self._partial = 0
         self._started = self._server.now
@@ -258,22 +219,24 @@ class PushProtocol(asyncio.Protocol):
         limit = self._server.settings.api_body_bytes
         if self._body_bytes <= limit:
             self._body.append(body)
-        elif self._refused is None:
+        elif not self._ending:
             self._body = []
             self._server.counters.refused["body_too_long"] += 1
-            self._refused = Denied(413, "http.body_too_long", f"the body has more than {limit} bytes, the limit")
-            self._final(plain_error(*self._refused))
+            self._final(plain_error(413, "http.body_too_long", f"the body has more than {limit} bytes, the limit"))
 
     def on_message_complete(self) -> None:
         self._started = 0.0
-        if self._closing or self._refused is not None:
+        if self._closing or self._ending:
             return
         server = self._server
         server.counters.requests += 1
         path, _, query = self._url.partition(b"?")
         headers = self._headers
         parser = self._parser
-        upgrade = parser.should_upgrade() and headers.get(b"upgrade", b"").lower() == b"websocket"
+        upgrade = parser.should_upgrade()
+        if upgrade and headers.get(b"upgrade", b"").lower() != b"websocket":
+            self._not_upgraded(parser.get_method())
+            return
         if not parser.should_keep_alive() and not upgrade:
             self._keep = False
         get = headers.get
@@ -337,7 +300,11 @@ class PushProtocol(asyncio.Protocol):
             self._touched = self._server.now
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
             self._out = []
-        if (not self._keep or self._server.draining) and not self._slots and not self._closing and not self._started:
+        if self._slots or self._closing:
+            return
+        if self._ending:
+            self._hang_up()
+        elif (not self._keep or self._server.draining) and not self._started:
             self._closing = True
             self._transport.close()
 
@@ -348,30 +315,40 @@ class PushProtocol(asyncio.Protocol):
     # -- ends
 
     def _refuse_head(self) -> None:
-        if not self._closing:
+        if not self._ending:
             self._server.counters.refused["head_too_long"] += 1
             limit = self._server.settings.api_header_bytes
             self._final(plain_error(431, "http.head_too_long", f"the head has more than {limit} bytes, the limit"))
 
     def _final(self, answer: Answer) -> None:
-        """Answer what cannot be read on from, after the answers that are ready, and close."""
-        self._closing = True
+        """Answer what cannot be read on from, behind the answers under way, and hang up."""
+        self._ending = True
         self._keep = False
-        self.refused(answer.status)
-        self._out.append(answer.closing())
-        out, self._out = self._out, []
-        self._transport.write(b"".join(out))
-        self._transport.close()
+        self._started = 0.0
+        slot = _Slot(self)
+        self._slots.append(slot)
+        slot(answer)
+
+    def _hang_up(self) -> None:
+        """Close after a refusal. What the peer is still sending is thrown away for a while: closing a socket with unread
+        bytes in it would reset the connection, and the answer could be lost on the way."""
+        self._closing = True
+        self._lingers = self._server.loop.time() + LINGER_S
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     def _take_over(self, early: bytes) -> None:
         request, self._upgrade = self._upgrade, None
         if request is None:
-            # Refused, or an upgrade to something else (Java offers h2c with any request), which a server may pass over.
+            # Refused, or to be read again.
             self._write_ready()
-            if not self._closing:
+            if not self._closing and not self._ending:
+                again, self._again = self._again, b""
                 self._parser = httptools.HttpRequestParser(self)
-                if early:
-                    self.data_received(early)
+                if again or early:
+                    self.data_received(again + early)
             return
         self._write_ready()
         self._server.protocols.pop(self, None)
@@ -382,9 +359,21 @@ class PushProtocol(asyncio.Protocol):
             self._transport.write(taken.closing())
             self._transport.close()
 
+    def _not_upgraded(self, method: bytes) -> None:
+        """An upgrade to something else (Java offers h2c with any request) may be passed over, but the parser stops before
+        the body: the request is read once more, without the offer."""
+        if method == b"CONNECT":
+            self._final(plain_error(405, "http.method", "this is no proxy", ((b"Allow", b"GET, POST"),)))
+            return
+        lines = [b"%b %b HTTP/1.1" % (method, self._url)]
+        lines += [b"%b: %b" % item for item in self._headers.items() if item[0] not in (b"upgrade", b"connection")]
+        self._again = b"\r\n".join(lines) + b"\r\n\r\n"
+
     def check_time(self, now: float) -> None:
         """Called every tick: is this connection too slow, or idle for too long?"""
         settings = self._server.settings
+        if self._lingers and now > self._lingers:
+            self._transport.abort()
         if self._slots or self._closing:
             return
         if self._started:
@@ -400,7 +389,9 @@ class PushProtocol(asyncio.Protocol):
     def drain(self) -> None:
         """The server closes: an idle connection now, a busy one after its answers."""
         self._keep = False
-        if not self._slots and not self._started and not self._closing:
+        if self._lingers:
+            self._transport.abort()
+        elif not self._slots and not self._started and not self._closing:
             self._closing = True
             self._transport.close()
 

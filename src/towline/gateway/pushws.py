@@ -35,7 +35,7 @@ from towline.protocols.connmix.requests import (
 )
 
 if TYPE_CHECKING:
-    from towline.gateway.pushapi import Request
+    from towline.gateway.httptypes import Request
 
 CLOSE_WAIT_S = 5.0
 

@@ -19,8 +19,8 @@ from towline.protocols.connmix.requests import parse_http_publish, parse_http_se
 
 if TYPE_CHECKING:
     from towline.gateway.access import Access
+    from towline.gateway.httptypes import Reply, Request
     from towline.gateway.mesh import Mesh
-    from towline.gateway.pushapi import Reply, Request
 
 Handler = Callable[["Request", "Reply"], None]
 

@@ -13,13 +13,13 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.helpers import until
-from tests.integration.gateways import clients, running_node
+from tests.integration.gateway.running import clients, running_node
 from towline.bus.memory import MemoryBus
 from towline.clock import SystemClock
 from towline.gateway.node import Node
 from towline.gateway.settings import GatewaySettings
 
-CHAT = Path(__file__).parents[2] / "examples" / "chat"
+CHAT = Path(__file__).parents[3] / "examples" / "chat"
 ENTRY = str(CHAT / "chat.py")
 
 

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.helpers import free_port, until
-from tests.integration.gateways import api, clients, running_node
+from tests.integration.gateway.running import api, clients, running_node
 from towline.client import PushClient, PushError
 from towline.client import push as push_module
 from towline.errors import InvalidInput, Unavailable
