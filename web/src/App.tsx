@@ -8,7 +8,7 @@ import { Mark } from "./components/Mark";
 import { Shell } from "./components/Shell";
 import DevicesPage from "./pages/DevicesPage";
 import SignIn from "./pages/SignIn";
-import { SessionProvider } from "./session";
+import { hasLeft, SessionProvider } from "./session";
 import { S } from "./strings";
 
 const DevicePage = lazy(() => import("./pages/DevicePage"));
@@ -37,7 +37,7 @@ export function App() {
       </main>
     );
   }
-  if (session === null) return <SignIn ended={wasSignedIn} />;
+  if (session === null) return <SignIn ended={wasSignedIn && !hasLeft()} />;
   wasSignedIn = true;
   return (
     <SessionProvider session={session}>

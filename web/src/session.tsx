@@ -6,6 +6,13 @@ import { live } from "./api/live";
 import { client } from "./api/queries";
 import type { Session } from "./api/types";
 
+/** Whether the session ended because the viewer said so; then there is nothing to explain. */
+let leaving = false;
+export const leave = (): void => {
+  leaving = true;
+};
+export const hasLeft = (): boolean => leaving;
+
 const Current = createContext<Session | null>(null);
 
 /** For pages below the shell, which is only there for someone who is signed in. */
@@ -25,6 +32,7 @@ export function SessionProvider({ session, children }: { session: Session; child
   const { token } = session;
   const workgroup = session.workgroup.id;
   useEffect(() => {
+    leaving = false;
     live.connect(token, workgroup, () => void client.invalidateQueries({ queryKey: ["session"] }));
     return () => live.disconnect();
   }, [token, workgroup]);

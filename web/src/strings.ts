@@ -164,6 +164,8 @@ export const S = {
     offline: "offline",
     module: "Module",
     version: (v: string) => `v${v}`,
+    away: "device away",
+    awayHint: "The device is not connected, so nothing is known of its plugins. Values are the last ones received.",
     offlineHint: "The plugin is not connected to the agent. Values are the last ones received; commands wait until it is back.",
     empty: "This plugin declares nothing to show.",
     declared: "Declared",

@@ -54,7 +54,7 @@ const light = {
   "--mantine-color-body": "#f4f5f7",
   "--mantine-color-text": "#15191e",
   "--mantine-color-dimmed": "#5d6773",
-  "--mantine-color-placeholder": "#737d89",
+  "--mantine-color-placeholder": "#69737f",
   "--mantine-color-default": "#ffffff",
   "--mantine-color-default-hover": "#f4f6f8",
   "--mantine-color-default-border": "#d3d8de",

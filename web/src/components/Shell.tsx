@@ -23,7 +23,7 @@ import { live } from "../api/live";
 import { client, useLive, useWorkgroupFeed } from "../api/queries";
 import { useNow } from "../lib/hooks";
 import { span } from "../lib/time";
-import { useMay, useSession } from "../session";
+import { leave, useMay, useSession } from "../session";
 import { S } from "../strings";
 import { Boundary } from "./Boundary";
 import { SkeletonRows } from "./bits";
@@ -34,6 +34,7 @@ const MOD = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘" : "Ctrl";
 
 export function useSignOut(): () => void {
   return useCallback(() => {
+    leave();
     void remove("/session")
       .catch(() => undefined)
       .then(() => {

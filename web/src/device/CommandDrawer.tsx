@@ -44,10 +44,13 @@ export function CommandDrawer({ device, target, commandId, mayRun, onClose, onSh
   const kept = useRef(target);
   if (target) kept.current = target;
   const shown = target ?? (commandId ? null : kept.current);
+  const opened = target !== null || commandId !== null;
+  useEscape(opened, onClose);
   const title = shown ? label(shown.command) : S.commands.progress;
   return (
     <Drawer
-      opened={target !== null || commandId !== null}
+      opened={opened}
+      closeOnEscape={false}
       onClose={onClose}
       position="right"
       size={480}
@@ -65,6 +68,22 @@ export function CommandDrawer({ device, target, commandId, mayRun, onClose, onSh
       )}
     </Drawer>
   );
+}
+
+/** Esc closes what is on top: an open calendar or list first, the drawer after it. */
+function useEscape(opened: boolean, close: () => void): void {
+  const latest = useRef(close);
+  latest.current = close;
+  useEffect(() => {
+    if (!opened) return;
+    const listen = (event: KeyboardEvent) => {
+      if (event.key !== "Escape") return;
+      const above = [...document.querySelectorAll("[class*='-dropdown']")].some((each) => each.getClientRects().length > 0);
+      if (!above) latest.current();
+    };
+    window.addEventListener("keydown", listen, { capture: true });
+    return () => window.removeEventListener("keydown", listen, { capture: true });
+  }, [opened]);
 }
 
 function HistoryTitle({ id }: { id: string }) {

@@ -35,6 +35,8 @@ interface Props {
 }
 
 export function PluginSection({ device, plugin, states, charts, onCommand }: Props) {
+  // Of a device that is away nothing is known about its plugins either.
+  const away = device.presence.state !== "online";
   const several = plugin.modules.length > 1;
   const parts = plugin.modules.map((module) => ({ module, ...cardsOf(module) }));
   const nothing = parts.every((part) => !part.metrics.length && !part.states.length && !part.properties.length && !part.commands.length);
@@ -42,13 +44,15 @@ export function PluginSection({ device, plugin, states, charts, onCommand }: Pro
     <section className="pluginsection" id={sectionId(plugin)} aria-label={plugin.display_name || plugin.app_name}>
       <div className="pluginhead">
         <h2>{plugin.display_name || plugin.app_name}</h2>
-        <Tooltip label={plugin.online ? absolute(ms(plugin.since)) : S.plugin.offlineHint} multiline maw={320}>
-          <span className={`presence small ${plugin.online ? "online" : "offline"}`}>
-            <PresenceSign state={plugin.online ? "online" : "offline"} size={8} />
-            {plugin.online ? S.plugin.online : S.plugin.offline}
-            <span className="muted num">
-              <Since time={plugin.since} />
-            </span>
+        <Tooltip label={away ? S.plugin.awayHint : plugin.online ? absolute(ms(plugin.since)) : S.plugin.offlineHint} multiline maw={320}>
+          <span className={`presence small ${plugin.online && !away ? "online" : "offline"}`}>
+            <PresenceSign state={away ? "never" : plugin.online ? "online" : "offline"} size={8} />
+            {away ? S.plugin.away : plugin.online ? S.plugin.online : S.plugin.offline}
+            {!away && (
+              <span className="muted num">
+                <Since time={plugin.since} />
+              </span>
+            )}
           </span>
         </Tooltip>
         <span className="muted small">
@@ -60,7 +64,7 @@ export function PluginSection({ device, plugin, states, charts, onCommand }: Pro
         const side: ReactNode[] = [];
         if (declared.length) {
           side.push(
-            <StatesCard key="s" plugin={plugin} module={module} specs={declared} states={states} stale={!plugin.online || device.presence.state !== "online"} />,
+            <StatesCard key="s" plugin={plugin} module={module} specs={declared} states={states} stale={!plugin.online || away} />,
           );
         }
         if (commands.length) {

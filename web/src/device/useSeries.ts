@@ -2,7 +2,7 @@
 // The chart data of a device: fetched for the window, then appended by the live feed; a zoom is fetched by itself.
 
 import { useQuery } from "@tanstack/react-query";
-import { useCallback, useEffect, useMemo } from "react";
+import { useCallback, useEffect, useMemo, useState } from "react";
 import { fetchMetrics, useDeviceFeed } from "../api/queries";
 import type { LiveRecord } from "../api/types";
 import type { Zoom } from "../components/Chart";
@@ -29,9 +29,12 @@ export function useSeries(deviceId: string, range: Range, zoom: Zoom | null): { 
     staleTime: Number.POSITIVE_INFINITY,
     gcTime: 60_000,
   });
-  // Loading during render would be impure only if it could be seen twice: merging the same points is idempotent.
+  // Fetched again after a loss, the same points merge with those that are there. The count makes the page look again.
+  const [, setLoads] = useState(0);
   useEffect(() => {
-    if (window.data) store.load(window.data);
+    if (!window.data) return;
+    store.load(window.data);
+    setLoads((count) => count + 1);
   }, [window.data, store]);
   const zoomed = useMemo(() => {
     if (!detail.data || !zoom) return null;
