@@ -126,7 +126,7 @@ def execute(
         sys.stdout.flush()
         sys.stderr.write(result["stderr"])
         if result["reason"]:
-            output.note(f"towline: {result['reason']}")
+            output.note(f"towline: {result['message'] or result['reason']}")
     code = result["return_code"]
     raise typer.Exit(code if 0 <= code <= 255 else 1)
 

@@ -206,7 +206,7 @@ class FakeUsers:
 
     async def login(self, name: str, password: str, ip: str) -> views.SessionView:
         if password == "too often":
-            raise Unavailable("login.throttled", "too many failed sign-ins", hint="wait 42 s")
+            raise Unavailable("login.throttled", "too many failed sign-ins", hint="try again in 42 seconds")
         if (name, password) != ("ada", "right"):
             raise Refused("login.wrong", "name or password is wrong")
         return session("owner-token")

@@ -195,6 +195,7 @@ async def test_exec(client: httpx.AsyncClient, hub: FakeHub) -> None:
         "stderr": "",
         "return_code": 0,
         "reason": None,
+        "message": "",
     }
     assert hub.calls[-1] == ("execs.run", DEVICE, "uptime", 5.0)
     offline = await client.post(f"/devices/{OFFLINE}/exec", json={"cmd": "uptime"})

@@ -195,7 +195,7 @@ async def test_a_device_lost_in_mid_command_gives_its_reply_with_the_reason(serv
     await client.emit("device:cmd", {"deviceId": DEVICE, "cmd": "sleep 99"})
     await client.got("device:cmd:rpc")
     hub.executions[0].future.set_result(
-        ExecResult(stdout="half", stderr="warned", return_code=-1, reason="the device went offline")
+        ExecResult(stdout="half", stderr="warned", return_code=-1, reason="silent", message="the device went offline")
     )
     (body,) = await client.got("device:cmd:reply")
     assert body == {

@@ -76,4 +76,5 @@ class ExecResult(BaseModel):
     stdout: str
     stderr: str
     return_code: int = Field(description="−1 with a reason when the device could not say.")
-    reason: str | None
+    reason: str | None = Field(description="A word: timeout, output_limit, the cause of the device's absence, …")
+    message: str = Field(description="The reason as a sentence; empty without one.")

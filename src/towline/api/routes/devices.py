@@ -73,4 +73,5 @@ async def execute(
         stderr=result.stderr,
         return_code=result.return_code,
         reason=result.reason,
+        message=result.message,
     )

@@ -93,7 +93,8 @@ class Requests:
             stdout, stderr, code = result.stdout, result.stderr, result.return_code
             if result.reason and code < 0:
                 # The documented reply has no member for a reason, so people read it where errors are read.
-                stderr = f"{stderr}{'' if not stderr or stderr.endswith(chr(10)) else chr(10)}{result.reason}\n"
+                gap = "" if not stderr or stderr.endswith("\n") else "\n"
+                stderr = f"{stderr}{gap}{result.message or result.reason}\n"
         viewer.emit("device:cmd:reply", ardexa.cmd_reply(stdout, stderr, code, execution.correlation_id, request_id))
 
     async def _feed(self, viewer: Viewer, args: Args) -> Any:
