@@ -16,9 +16,10 @@ import socket
 import ssl
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from picows import (
+    WSAutoPingStrategy,
     WSCloseCode,
     WSFrame,
     WSListener,
@@ -27,14 +28,20 @@ from picows import (
     WSUpgradeRequest,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
-    ws_create_server,
 )
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from towline.errors import StartError
 from towline.protocols.octo.guard import Guard
 from towline.protocols.octo.session import Session
 
 log = logging.getLogger("towline.agent.plugins")
+
+# A LoggerAdapter, because picows makes a child logger for each connection of a plain Logger. What plugins do wrong is
+# counted and not logged.
+_log = logging.getLogger("towline.agent.picows")
+_log.setLevel(logging.CRITICAL)
+_QUIET: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(_log, {})
 
 HOSTS = ("127.0.0.1", "::1")
 OUTBOX_BYTES = 1_048_576
@@ -48,6 +55,17 @@ CLOSE_REPLACED = 4000
 CLOSE_REVOKED = 4001
 CLOSE_SLOW = 4002
 CLOSE_UNREGISTERED = 4003
+
+
+_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
+
+
+def close_answer(frame: WSFrame) -> int:
+    """The code that answers a close frame; 0 when its code is one that may not be sent (RFC 6455 §7.4)."""
+    if not frame.payload_size:
+        return 1000
+    code: int = int.from_bytes(frame.get_payload_as_bytes()[:2], "big")
+    return code if code in _CLOSE_CODES or 3000 <= code < 5000 else 0
 
 
 class Core(Protocol):
@@ -73,6 +91,7 @@ class PluginConnection(WSListener):  # type: ignore[misc,unused-ignore]
     def __init__(self, server: PluginServer, guard: Guard) -> None:
         self.session = Session(guard)
         self.cause = "closed_by_plugin"
+        self.was_open = False
         self._server = server
         self._max_message = guard.limits.max_frame_bytes
         self._transport: WSTransport | None = None
@@ -80,8 +99,8 @@ class PluginConnection(WSListener):  # type: ignore[misc,unused-ignore]
         self._inbox_bytes = 0
         self._paused = False
         self._more = asyncio.Event()
-        self._parts: list[bytes] = []
-        self._parts_binary = False
+        self._partial: bytearray | None = None  # a message in fragments
+        self._partial_binary = False
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -89,6 +108,7 @@ class PluginConnection(WSListener):  # type: ignore[misc,unused-ignore]
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
+        self.was_open = True
         transport.underlying_transport.set_write_buffer_limits(high=64 * 1024)
         self._server.opened(self)
         loop = asyncio.get_running_loop()
@@ -97,37 +117,51 @@ class PluginConnection(WSListener):  # type: ignore[misc,unused-ignore]
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind == WSMsgType.CLOSE:
-            transport.send_close(frame.get_close_code(), frame.get_close_message())
-            transport.disconnect()
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self._broken("reserved bits are set")
+        elif kind == WSMsgType.CLOSE:
+            code = close_answer(frame)
+            if code:
+                transport.send_close(code, frame.get_close_message())  # type: ignore[arg-type]
+                transport.disconnect()
+            else:
+                self._broken("no such close code")
+        elif kind == WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.CONTINUATION:
+            self._fragment(frame)
+        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
+            if self._partial is not None:
+                self._broken("a message within a message")
+            elif frame.fin:
+                self._take(frame.get_payload_as_bytes(), kind == WSMsgType.BINARY)
+            else:
+                self._partial = bytearray(frame.get_payload_as_memoryview())
+                self._partial_binary = kind == WSMsgType.BINARY
+
+    def _fragment(self, frame: WSFrame) -> None:
+        if self._partial is None:
+            self._broken("a continuation of nothing")
             return
-        if kind not in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            return
-        data = frame.get_payload_as_bytes()
-        if kind != WSMsgType.CONTINUATION:
-            self._parts = []
-            self._parts_binary = kind == WSMsgType.BINARY
-        elif not self._parts:
-            self._close(WSCloseCode.PROTOCOL_ERROR.value, "a continuation of nothing")
-            return
-        if not frame.fin or self._parts:
-            self._parts.append(data)
-            if sum(map(len, self._parts)) > self._max_message:
-                self._server.counters["oversize"] += 1
-                self._close(WSCloseCode.MESSAGE_TOO_BIG.value, f"a message over {self._max_message} bytes")
-                return
-            if not frame.fin:
-                return
-            data, self._parts = b"".join(self._parts), []
-        self._take(data, self._parts_binary)
+        self._partial += frame.get_payload_as_memoryview()
+        if len(self._partial) > self._max_message:
+            self._partial = None
+            self._server.counters["oversize"] += 1
+            self._close(WSCloseCode.MESSAGE_TOO_BIG.value, f"a message over {self._max_message} bytes")
+        elif frame.fin:
+            data, self._partial = bytes(self._partial), None
+            self._take(data, self._partial_binary)
+
+    def _broken(self, reason: str) -> None:
+        """The plugin broke WebSocket."""
+        self._server.counters["protocol_error"] += 1
+        self._close(WSCloseCode.PROTOCOL_ERROR.value, reason)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._transport = None
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._task is not None:
-            self._task.cancel()
-        self._server.closed(self)
+        self._more.set()  # the task ends once it has worked on what came before the end
 
     # -- ours --------------------------------------------------------------------------------------------------------
 
@@ -199,9 +233,23 @@ class PluginConnection(WSListener):  # type: ignore[misc,unused-ignore]
         else:
             transport.resume_reading()
 
+    def abandon(self) -> None:
+        """Forget what was not worked on yet."""
+        self._inbox.clear()
+        if self._task is not None:
+            self._task.cancel()
+
     async def _work(self) -> None:
+        try:
+            await self._work_on_frames()
+        finally:
+            self._server.closed(self)
+
+    async def _work_on_frames(self) -> None:
         while True:
             while not self._inbox:
+                if self._transport is None:
+                    return
                 self._more.clear()
                 await self._more.wait()
             data, binary = self._inbox.popleft()
@@ -216,11 +264,28 @@ class PluginConnection(WSListener):  # type: ignore[misc,unused-ignore]
             await asyncio.sleep(0)
 
 
+class _Protocol(WSProtocol):  # type: ignore[misc,unused-ignore]
+    """picows' protocol, counting what never became a WebSocket, of which picows does not tell."""
+
+    __slots__ = ("counters",)
+    counters: Counter[str]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.counters["tls"] += 1
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not getattr(self.listener, "was_open", False):
+            self.counters["handshake"] += 1
+
+
 class PluginServer:
     """The listeners.
 
     :ivar port: the port in use, once started
-    :ivar counters: ``connections``, ``refused``, ``slow``, ``oversize``, ``paused``, ``unregistered``, ``failures``
+    :ivar counters: ``tcp`` and ``tls`` connections, of those that failed as WebSocket ``handshake`` or ``refused``,
+    ``connections``; ``protocol_error``, ``slow``, ``oversize``, ``paused``, ``unregistered``, ``failures``
     """
 
     def __init__(self, core: Core, guard: Guard, *, max_connections: int) -> None:
@@ -259,21 +324,26 @@ class PluginServer:
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind((host, port))
-            return await ws_create_server(
-                self._accept,
-                sock=listener,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_S,
-                websocket_handshake_timeout=HANDSHAKE_S,
-                max_frame_size=self._guard.limits.max_frame_bytes,
-                read_buffer_init_size=4096,
-                logger_name="plugins",
-                use_aiofastnet=False,  # its TLS transport forgets what was read already when reading resumes
-                backlog=64,
-            )
+            # uvloop's own transport: the one that picows would take forgets, with TLS, what was read already when reading
+            # resumes.
+            loop = asyncio.get_running_loop()
+            return await loop.create_server(self._protocol, sock=listener, ssl=context, backlog=64)
         except BaseException:
             listener.close()
             raise
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        """For each TCP connection, before its TLS handshake."""
+        self.counters["tcp"] += 1
+        # In order: host and port, path, client side, make, logger, disconnect on exception, handshake timeout; automatic
+        # pings on, idle, reply, strategy, automatic pong; frame size, further headers, first buffer.
+        pings = (False, 10, 10, WSAutoPingStrategy.PING_WHEN_IDLE, False)
+        frame_bytes = self._guard.limits.max_frame_bytes
+        protocol: Any = _Protocol(
+            None, None, False, self._accept, _QUIET, True, HANDSHAKE_S, *pings, frame_bytes, None, 4096
+        )
+        protocol.counters = self.counters
+        return protocol  # type: ignore[no-any-return]
 
     def _accept(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
         if len(self.connections) >= self._max_connections:
@@ -303,6 +373,7 @@ class PluginServer:
         await _until(lambda: not self.connections, 0.3)
         for connection in list(self.connections):
             connection.close(WSCloseCode.GOING_AWAY.value, "agent_stopped", "", abort=True)
+            connection.abandon()
         await _until(lambda: not self.connections, 0.2)
 
 
