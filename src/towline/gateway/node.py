@@ -57,13 +57,16 @@ class Node:
         self.clients_address: tuple[str, int] = ("", 0)
         self.link_address: tuple[str, int] = ("", 0)
         self.closing = False
+        self._built = False
 
     # -- life
 
     async def start(self) -> None:
         """Listen and join the bus. StartError when a port, an entry or the bus cannot be had."""
         settings = self._settings
+        _address(settings.api_listen, "gateway.api_listen")
         loop = asyncio.get_running_loop()
+        self._built = True
         self.loop_lag = LoopLag(loop)
         self.outbox = Outbox(loop.call_soon, settings.outbox_bytes, self._on_slow)
         self.channels = Channels()
@@ -162,7 +165,7 @@ class Node:
 
     async def close(self) -> None:
         """Stop: no new connections, tell clients to reconnect (spread over ``drain_s``), finish answers, leave the bus."""
-        if self.closing:
+        if self.closing or not self._built:
             return
         self.closing = True
         if self._api is not None:
