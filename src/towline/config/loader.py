@@ -22,7 +22,16 @@ from towline.errors import InvalidInput
 T = TypeVar("T", bound=msgspec.Struct)
 
 PREFIX = "TOWLINE_"
-RESERVED = frozenset({"TOWLINE_URL", "TOWLINE_TOKEN", "TOWLINE_PLUGIN_CREDENTIAL", "TOWLINE_SKIP_PORTAL"})
+RESERVED = frozenset(
+    {
+        "TOWLINE_URL",
+        "TOWLINE_TOKEN",
+        "TOWLINE_PLUGIN_CREDENTIAL",
+        "TOWLINE_SKIP_PORTAL",
+        "TOWLINE_ENROLMENT",
+        "TOWLINE_PLUGIN_URL",
+    }
+)
 """Variables with this prefix that are not settings."""
 
 
