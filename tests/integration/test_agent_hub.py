@@ -149,3 +149,69 @@ async def test_an_agent_waits_for_its_enrolment_file(world: World, tmp_path: Pat
         await until(lambda: not file.exists(), what="the line removed")
         assert agent.identity is not None
         assert await world.presence(agent.identity.device_id) == "online"
+
+
+async def test_plugins_hear_of_the_link_and_their_data_waits(world: World, tmp_path: Path) -> None:
+    device = await world.enrol(tmp_path / "agent")
+    guid, key = await world.credential()
+    async with running(Agent(settings(tmp_path / "agent", reconnect_max_s=0.3), CLOCK)) as agent:
+        await online(agent)
+        plugin = await RawPlugin.connect(agent.plugins.server.port, guid, key)
+        await plugin.register()
+        await plugin.wait(Name.ALARM_UPDATE)
+        await world.node.close()
+        assert (await plugin.wait(Name.AGENT_EVENT))[0]["serverConnectivity"] == "offline"
+        await plugin.metric("1.25")
+        await world.start_node()
+        assert (await plugin.wait(Name.AGENT_EVENT, 2))[1]["serverConnectivity"] == "online"
+
+        async def arrived() -> bool:
+            return [value for _, value in await world.points(device)] == ["1.25"]
+
+        await eventually(arrived, what="the metric of the outage")
+        assert plugin.errors() == []
+        await plugin.close()
+
+
+async def test_a_revoked_credential_ends_the_plugin(world: World, tmp_path: Path) -> None:
+    await world.enrol(tmp_path / "agent")
+    guid, key = await world.credential()
+    async with running(Agent(settings(tmp_path / "agent"), CLOCK)) as agent:
+        await online(agent)
+        plugin = await RawPlugin.connect(agent.plugins.server.port, guid, key)
+        await plugin.register()
+        await plugin.wait(Name.ALARM_UPDATE)
+        await world.hub.plugins.revoke_credential(world.actor, guid)
+        await asyncio.wait_for(plugin.closed.wait(), 5)
+        assert plugin.socket.close_code == 4001
+        again = await RawPlugin.connect(agent.plugins.server.port, guid, key)
+        await again.register()
+        assert (await again.refused())["code"] == "-326000"
+        await again.close()
+
+
+async def test_a_command_for_a_plugin_that_is_away_waits_and_expires(world: World, tmp_path: Path) -> None:
+    device = await world.enrol(tmp_path / "agent")
+    guid, key = await world.credential()
+    async with running(Agent(settings(tmp_path / "agent"), CLOCK)) as agent:
+        await online(agent)
+        plugin = await RawPlugin.connect(agent.plugins.server.port, guid, key)
+        await plugin.register()
+
+        async def declared() -> bool:
+            return bool(await world.hub.plugins.of_device(world.actor, device))
+
+        await eventually(declared, what="declaration")
+        await plugin.close()
+        short = await world.hub.commands.submit(world.actor, device, guid, "room", "greet", {"person": "A"}, 1)
+        long = await world.hub.commands.submit(world.actor, device, guid, "room", "greet", {"person": "B"}, 60)
+
+        async def expired() -> bool:
+            return (await world.hub.commands.get(world.actor, short.id)).state == "expired"
+
+        await eventually(expired, what="expired")
+        plugin = await RawPlugin.connect(agent.plugins.server.port, guid, key)
+        await plugin.register()
+        (command,) = await plugin.wait(Name.COMMAND)
+        assert command["commandId"] == long.id
+        await plugin.close()

@@ -434,3 +434,13 @@ async def test_what_is_no_tls_or_no_websocket(port: Port) -> None:
             pass
         writer.transport.abort()
     await (await port.plugin()).close()
+
+
+async def test_what_was_sent_before_a_goodbye_counts(open_port: Port) -> None:
+    plugin = await open_port.plugin()
+    for number in range(50):
+        await plugin.metric(str(number))
+    await plugin.close()
+    await until(lambda: len(open_port.of("presence")) == 2, what="offline")
+    assert len(open_port.of("metric")) == 50
+    assert open_port.shown[-1]["type"] == "presence"

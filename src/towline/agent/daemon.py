@@ -44,6 +44,7 @@ LOCK_FILE = "agent.lock"
 _LAG_PROBE_S = 0.25
 _LAG_LIMIT_S = 0.05
 _PRUNE_S = 86_400.0
+_REPORT_S = 3600.0
 _GOODBYE_S = 0.5
 _ENROL_POLL_S = 0.25
 
@@ -166,7 +167,7 @@ class Agent:
             await self.bundled.stop()
             await self.plugins.stop()
             await self.database.close()
-        log.info("agent stopped", extra={key: value for key, value in self.stats().items() if value})
+        self._report("agent stopped")
 
     async def _stop(self, linked: asyncio.Task[Any], link_stop: asyncio.Event) -> None:
         """Plugins first, so that their going still travels; then the link."""
@@ -283,12 +284,15 @@ class Agent:
             log.exception("a part of the agent failed")
 
     async def _tick(self) -> None:
-        """Each second: commands expire and time out. Each day: the journal is pruned."""
-        pruned = self._clock.monotonic()
+        """Each second: commands expire and time out. Each hour: the counters. Each day: the journal is pruned."""
+        pruned = reported = self._clock.monotonic()
         while True:
             await asyncio.sleep(1.0)
             try:
                 await self.plugins.desk.tick()
+                if self._clock.monotonic() - reported > _REPORT_S:
+                    reported = self._clock.monotonic()
+                    self._report("agent counters")
                 if self._clock.monotonic() - pruned > _PRUNE_S:
                     pruned = self._clock.monotonic()
                     await self.plugins.desk.prune()
@@ -302,6 +306,9 @@ class Agent:
             lag = self._clock.monotonic() - before - _LAG_PROBE_S
             self.lag_max_s = max(self.lag_max_s, lag)
             self._lags += lag > _LAG_LIMIT_S
+
+    def _report(self, what: str) -> None:
+        log.info(what, extra={key: value for key, value in self.stats().items() if value})
 
     def stats(self) -> dict[str, int]:
         """Every counter, flat: ``spool.dropped.metric``, ``octo.refused.signature``, ``link.dials``, …"""

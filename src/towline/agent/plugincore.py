@@ -133,8 +133,6 @@ class PluginCore:
         except Unavailable as error:
             connection.send(session.refuse(OctoError(Reason.OFFLINE, error.message)).encode())
             return
-        if not connection.open:
-            return
         event = session.accept(seen, key, self._clock.now_us())
         if isinstance(event, ErrorReply):
             connection.send(event.encode())
