@@ -136,10 +136,12 @@ def test_temperatures(monkeypatch: pytest.MonkeyPatch) -> None:
         psutil, "sensors_temperatures", lambda: {"cpu": [Entry(41.5), Entry(-273), Entry(999)]}, raising=False
     )
     assert samples.temperature() == pytest.approx(314.65)
+    assert samples.declared_metrics() == samples.METRICS
     monkeypatch.setattr(psutil, "sensors_temperatures", dict, raising=False)
     assert samples.temperature() is None
     monkeypatch.delattr(psutil, "sensors_temperatures")
     assert samples.temperature() is None
+    assert "temperature" not in [metric.name for metric in samples.declared_metrics()]
 
 
 def test_the_sampler_keeps_the_newest_five_samples() -> None:

@@ -12,7 +12,7 @@ import psutil
 
 from towline.clock import Clock, SystemClock
 from towline.plugins.host import commands, facts
-from towline.plugins.host.samples import METRICS, SAMPLE_EVERY_S, STATES_EVERY_S, Row, Sampler, send_times
+from towline.plugins.host.samples import SAMPLE_EVERY_S, STATES_EVERY_S, Row, Sampler, declared_metrics, send_times
 from towline.sdk import Credential, Event, Module, Param, Plugin, State
 from towline.sdk.outbox import split_items
 
@@ -49,7 +49,7 @@ def build(
             State("load", display_category="System", display_name="Load, 1, 5 and 15 minutes"),
             State("filesystems", "table", display_category="Disk", display_name="File systems"),
         ],
-        metrics=list(METRICS),
+        metrics=declared_metrics(),
         events=[Event("started", display_category="System", display_name="The host plugin started")],
     )
     _declare_commands(module, allow_reboot=allow_reboot)

@@ -79,6 +79,12 @@ def temperature() -> float | None:
     return max(plausible) + KELVIN if plausible else None
 
 
+def declared_metrics() -> list[Metric]:
+    """What this machine can measure: without a sensor no temperature, so that no chart stays empty for ever."""
+    has_sensor = temperature() is not None
+    return [metric for metric in METRICS if metric.name != "temperature" or has_sensor]
+
+
 @dataclass(slots=True)
 class Sampler:
     """Collects rows between two sends.
