@@ -32,6 +32,7 @@ from towline.agent.uplink import SendFrame, Uplink
 from towline.clock import Clock
 from towline.errors import StartError, TowlineError, Unavailable
 from towline.protocols.link import messages as m
+from towline.protocols.link.items import Record, Value
 from towline.protocols.octo.guard import Guard
 from towline.protocols.octo.limits import Limits
 
@@ -41,6 +42,8 @@ log = logging.getLogger("towline.agent")
 
 DATABASE_FILE = "agent.db"
 LOCK_FILE = "agent.lock"
+COUNTERS_TABLE = "towline-agent"
+"""Where the hub keeps the agent's own counters."""
 _LAG_PROBE_S = 0.25
 _LAG_LIMIT_S = 0.05
 _PRUNE_S = 86_400.0
@@ -91,7 +94,7 @@ class PluginSide:
         await self.settings.open()
         await self.core.open()
         await self.desk.open()
-        await self.server.start(self._port, server_context(data))
+        await self.server.start(self._port, await asyncio.to_thread(server_context, data))
 
     async def stop(self) -> None:
         """Close the port and every plugin's connection, and finish what was begun."""
@@ -114,6 +117,7 @@ class Agent:
         self.link: Link | None = None
         self.lag_max_s = 0.0
         self._lags = 0
+        self._told: dict[str, int] = {}
         self._clock = clock
         self._enrol_file = EnrolFile(settings, self.data, clock)
         self.database = Database(self.data / DATABASE_FILE)
@@ -152,7 +156,7 @@ class Agent:
             self.uplink.start()
             await self.plugins.start(self.data)
             self.bundled.start(self.plugins.server.port)
-            for work in (self._tick(), self._probe_lag()):
+            for work in (self._tick(), self._probe_lag(), self._tell_counters()):
                 self._spawn(work)
             ready()
             link_stop = asyncio.Event()
@@ -207,11 +211,14 @@ class Agent:
 
     async def _await_enrolment(self, stop: asyncio.Event) -> Identity | None:
         """Until there is an identity: by ``towline agent enrol`` beside us, or by the line in ``enrol_file``."""
-        log.warning("this device is not enrolled yet; plugins can connect, their data is kept")
+        told = False
         while not stop.is_set():
             identity = load_identity(self.data) or await self._enrol_file.redeem()
             if identity is not None:
                 return identity
+            if not told:
+                log.warning("this device is not enrolled yet; plugins can connect, their data is kept")
+                told = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ENROL_POLL_S):
                     await stop.wait()
@@ -306,6 +313,18 @@ class Agent:
             lag = self._clock.monotonic() - before - _LAG_PROBE_S
             self.lag_max_s = max(self.lag_max_s, lag)
             self._lags += lag > _LAG_LIMIT_S
+
+    async def _tell_counters(self) -> None:
+        """The hub gets the counters that changed, like anything else that is measured."""
+        while self.settings.report_s:
+            await asyncio.sleep(self.settings.report_s)
+            counted = self.stats()
+            changed: dict[str, Value] = {
+                name: count for name, count in counted.items() if count != self._told.get(name, 0)
+            }
+            if changed:
+                self.spool.append("live", [Record("metric", COUNTERS_TABLE, "counters", self._clock.now_us(), changed)])
+            self._told = counted
 
     def _report(self, what: str) -> None:
         log.info(what, extra={key: value for key, value in self.stats().items() if value})

@@ -113,6 +113,15 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             le=600,
         ),
     ] = 10.0
+    report_s: Annotated[
+        float,
+        Meta(
+            description="How often the agent's counters that changed are sent to the hub, as metrics of the table "
+            "`towline-agent`; 0: never.",
+            ge=0,
+            le=86_400,
+        ),
+    ] = 60.0
     bundled: Annotated[
         tuple[str, ...], Meta(description="Plugins that ship with Towline and run beside this agent.")
     ] = ("host",)

@@ -59,6 +59,7 @@ class DoorApp:
         """Join the bus. Serve ``asgi`` after this."""
         self._endpoint = await self._bus.open("door", _Ears(self), info={"version": __version__}, events=True)
         self.rest.state.endpoint = self._endpoint
+        self.rest.state.counters = self.counters
 
     async def close(self) -> None:
         """End live connections and leave the bus; stop serving before this."""

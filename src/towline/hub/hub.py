@@ -149,13 +149,14 @@ class Hub:
         self._started = False
 
     def counters(self) -> dict[str, int]:
-        """Everything counted since the start, by dotted name, and what there is now."""
+        """Everything counted since the start (the store's too), by dotted name, and what there is now."""
         now = {
             "links.sessions": len(self.links.sessions),
             "links.signed_in": len(self.links.devices),
             "execs.running": len(self.execs.running),
         }
-        return {**self._core.counters, **now}
+        stored = {f"store.{name}": count for name, count in self._core.store.counters().items()}
+        return {**self._core.counters, **stored, **now}
 
     async def _begin_verifying(self) -> None:
         """What is stored may be out of date: nobody is known to be connected until a node or another hub says so."""

@@ -63,6 +63,7 @@ TABLE: Final[dict[str, Privilege | None]] = {
     "tokens.revoke_any": "manage_access",
     "audit.list": "read_audit",
     "gateway.list": "read",
+    "metrics.read": "read",
 }
 """Use case → privilege it needs; None: being signed in is enough."""
 

@@ -48,6 +48,9 @@ class FakeHub:
         self.command = command()
         self.fail: Exception | None = None
 
+    def counters(self) -> dict[str, int]:
+        return {"links.opened": 3, "links.sessions": 2, "store.commits": 5}
+
     def as_hub(self) -> Hub:
         return cast(Hub, self)
 

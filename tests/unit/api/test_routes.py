@@ -262,6 +262,15 @@ class Node:
     def on_left(self, member: Member, cause: str) -> None: ...
 
 
+async def test_metrics_are_for_who_may_read(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    lines = answer.text.splitlines()
+    assert 'towline_server_events_total{part="hub",event="links.opened"} 3' in lines
+    assert 'towline_server_now{part="hub",name="links.sessions"} 2' in lines
+    assert any(line.startswith('towline_server_events_total{part="bus",event="sent"}') for line in lines)
+
+
 async def test_gateway_lists_living_nodes(client: httpx.AsyncClient, bus: MemoryBus) -> None:
     assert (await client.get("/gateway")).json() == {"nodes": []}
     info = {"version": "9", "api_server": "127.0.0.1:6789"}
@@ -302,7 +311,9 @@ def test_every_route_says_what_it_answers(doors: DoorApp) -> None:
             assert "422" not in answers
             good = [status for status in answers if status.startswith("2")]
             assert len(good) == 1, (method, path)
-            if good != ["204"]:
+            if path.endswith("/v1/metrics"):
+                assert list(answers[good[0]]["content"]) == ["text/plain"]
+            elif good != ["204"]:
                 assert answers[good[0]]["content"]["application/json"]["schema"] != {}, (method, path)
             if not path.endswith("/health"):
                 assert {"400"} <= set(answers), (method, path)

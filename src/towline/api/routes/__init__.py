@@ -12,6 +12,7 @@ from towline.api.routes import (
     enrolments,
     gateway,
     health,
+    metrics,
     plugins,
     records,
     session,
@@ -31,5 +32,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     audit.router,
     gateway.router,
     health.router,
+    metrics.router,
 )
 """All of them, in the order of the documentation."""
