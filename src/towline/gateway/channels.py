@@ -82,7 +82,7 @@ def check_channel(name: object) -> str:
         raise InvalidInput("gateway.channel_name", f"a channel's name must be text, not {type(name).__name__}")
     if not name:
         raise InvalidInput("gateway.channel_name", "a channel's name must not be empty")
-    if any(character.isspace() for character in name):
+    if name.split() != [name]:
         raise InvalidInput("gateway.channel_name", f"a channel's name must not contain spaces: {name[:40]!r}")
     if len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
         raise InvalidInput("gateway.channel_name", f"a channel's name has at most {MAX_NAME_BYTES} bytes")
