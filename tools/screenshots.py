@@ -92,9 +92,11 @@ def take(studio: Studio) -> None:
 
     page = studio.page(dark=True)
     studio.open_device(page)
-    page.get_by_role("button", name="Run Top processes").click()
+    hello = page.get_by_role("button", name="Run Say Hello")
+    command = "Run Say Hello" if hello.count() else "Run Top processes"
+    page.get_by_role("button", name=command).first.evaluate("button => button.click()")  # without scrolling to it
     drawer = page.get_by_role("dialog")
-    drawer.get_by_role("button", name="Run Top processes").click()
+    drawer.get_by_role("button", name=command).click()
     expect(drawer.locator("[data-testid=progress][data-state=acked]")).to_be_visible(timeout=20_000)
     page.wait_for_timeout(400)
     studio.keep(page, "command")

@@ -129,7 +129,7 @@ function Loaded({ device }: { device: Device }) {
     ),
   );
 
-  const list = plugins.data ?? [];
+  const list = useMemo(() => [...(plugins.data ?? [])].sort(byRichness), [plugins.data]);
   const hasCharts = list.some((plugin) => plugin.modules.some((module) => module.metrics?.length));
   const sections = [
     ...list.map((plugin) => ({
@@ -213,6 +213,13 @@ function Loaded({ device }: { device: Device }) {
       <CommandDrawer device={device} target={target} commandId={commandId} mayRun={mayControl} onClose={close} onShow={setCommandId} />
     </>
   );
+}
+
+const metricsOf = (plugin: Plugin): number => plugin.modules.reduce((sum, module) => sum + (module.metrics?.length ?? 0), 0);
+
+/** What has most to show comes first, and the order does not change from one visit to the next. */
+function byRichness(a: Plugin, b: Plugin): number {
+  return metricsOf(b) - metricsOf(a) || (a.display_name || a.app_name).localeCompare(b.display_name || b.app_name);
 }
 
 /** A link's base is not the page, so that anchors are scrolled to by hand. */
