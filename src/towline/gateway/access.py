@@ -7,6 +7,7 @@ import base64
 import binascii
 import hmac
 import ipaddress
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qs
 
@@ -46,7 +47,8 @@ class Access:
         self._users = users
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
         self._hosts = frozenset(host.lower() for host in (*hosts, "localhost", split_address(listen)[0]))
-        self._known: dict[tuple[str, str, str], Grant | Denied] = {}
+        self.known_hosts: dict[bytes, Grant] = {}
+        """Host headers that an open API answered to: requests without an origin need no more than a look here."""
 
     @property
     def open(self) -> bool:
@@ -57,19 +59,17 @@ class Access:
         """Whether pages of ``origin`` may call. With users and no list, their credentials decide alone."""
         return origin.rstrip("/").lower() in self._origins or bool(self._users and not self._origins)
 
-    def check(self, host: str, origin: str, authorization: str, query: str, remote_ip: str) -> Grant | Denied:
-        """Decide on one request. ``query`` is that of an upgrade, else empty."""
-        key = (host, origin, remote_ip)
+    def check(self, headers: Mapping[bytes, bytes], query: str, remote_ip: str) -> Grant | Denied:
+        """Decide on one request. ``headers`` has lower-case names; ``query`` is that of an upgrade, else empty."""
+        host, origin = _text(headers, b"host"), _text(headers, b"origin")
         if not self._users:
-            found = self._known.get(key)
-            if found is None:
-                found = self._check_open(host, origin)
-                if len(self._known) < 1000:
-                    self._known[key] = found
+            found = self._check_open(host, origin)
+            if isinstance(found, Grant) and not origin and len(self.known_hosts) < 1000:
+                self.known_hosts[headers.get(b"host", b"")] = found
             return found
         if origin and not self.origin_allowed(origin):
             return Denied(403, "http.origin", f"the origin {origin[:80]!r} is not in gateway.origins")
-        return self._check_user(authorization, query, remote_ip)
+        return self._check_user(_text(headers, b"authorization"), query, remote_ip)
 
     def _check_open(self, host: str, origin: str) -> Grant | Denied:
         if not self._host_allowed(host):
@@ -119,6 +119,10 @@ def host_matches(pattern: str, remote_ip: str) -> bool:
     if len(wanted) == len(actual) == 4:
         return all(one in ("*", other) for one, other in zip(wanted, actual, strict=True))
     return pattern == address
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
+    return headers.get(name, b"").decode("latin-1")
 
 
 def _basic(authorization: str) -> tuple[str, str] | None:

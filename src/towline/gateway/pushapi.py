@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
-from towline.gateway.access import Access, Denied
+from towline.gateway.access import Access, Denied, Grant
 from towline.gateway.httptypes import HttpCounters, Request, Service
 from towline.gateway.httpwire import CONTINUE, Answer, plain_error
 
@@ -195,23 +195,19 @@ class PushProtocol(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._head_bytes += len(url)
-        if self._head_bytes > self._server.settings.api_header_bytes:
-            raise _HeadTooLong
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
-        if self._head_bytes > self._server.settings.api_header_bytes:
-            raise _HeadTooLong
         lower = name.lower()
         if lower in _WANTED:
             self._headers[lower] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._head_bytes + len(self._url) > self._server.settings.api_header_bytes:
+            raise _HeadTooLong
         headers = self._headers
-        expects = headers.get(b"expect")
-        if expects is not None and expects.lower() == b"100-continue" and not self._slots and not self._out:
+        if b"expect" in headers and headers[b"expect"].lower() == b"100-continue" and not self._slots and not self._out:
             self._transport.write(CONTINUE)
 
     def on_body(self, body: bytes) -> None:
@@ -230,25 +226,26 @@ class PushProtocol(asyncio.Protocol):
             return
         server = self._server
         server.counters.requests += 1
-        path, _, query = self._url.partition(b"?")
+        path, query = self._url, ""
+        if b"?" in path:
+            path, _, raw = path.partition(b"?")
+            query = raw.decode("latin-1")
         headers = self._headers
         parser = self._parser
-        upgrade = parser.should_upgrade()
-        if upgrade and headers.get(b"upgrade", b"").lower() != b"websocket":
+        upgrade = b"upgrade" in headers and parser.should_upgrade()
+        if upgrade and headers[b"upgrade"].lower() != b"websocket":
             self._not_upgraded(parser.get_method())
             return
-        if not parser.should_keep_alive() and not upgrade:
+        if not upgrade and not parser.should_keep_alive():
             self._keep = False
-        get = headers.get
-        origin = get(b"origin", b"").decode("latin-1")
-        query_text = query.decode("latin-1")
-        grant = server.access.check(
-            get(b"host", b"").decode("latin-1"),
-            origin,
-            get(b"authorization", b"").decode("latin-1"),
-            query_text if upgrade else "",
-            self._remote_ip,
-        )
+        origin = ""
+        grant: Grant | Denied | None = None
+        if b"origin" in headers:
+            origin = headers[b"origin"].decode("latin-1")
+        else:
+            grant = server.access.known_hosts.get(headers.get(b"host", b""))
+        if grant is None:
+            grant = server.access.check(headers, query if upgrade else "", self._remote_ip)
         slot = _Slot(self)
         self._slots.append(slot)
         if isinstance(grant, Denied):
@@ -259,7 +256,7 @@ class PushProtocol(asyncio.Protocol):
         request = Request(
             parser.get_method(),
             path,
-            query_text,
+            query,
             headers,
             body[0] if len(body) == 1 else b"".join(body),
             grant,
@@ -362,9 +359,6 @@ class PushProtocol(asyncio.Protocol):
     def _not_upgraded(self, method: bytes) -> None:
         """An upgrade to something else (Java offers h2c with any request) may be passed over, but the parser stops before
         the body: the request is read once more, without the offer."""
-        if method == b"CONNECT":
-            self._final(plain_error(405, "http.method", "this is no proxy", ((b"Allow", b"GET, POST"),)))
-            return
         lines = [b"%b %b HTTP/1.1" % (method, self._url)]
         lines += [b"%b: %b" % item for item in self._headers.items() if item[0] not in (b"upgrade", b"connection")]
         self._again = b"\r\n".join(lines) + b"\r\n\r\n"
