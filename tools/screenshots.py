@@ -88,7 +88,7 @@ def take(studio: Studio) -> None:
     for dark in (False, True):
         page = studio.page(dark=dark)
         studio.open_device(page)
-        studio.keep(page, "device-dark" if dark else "device")
+        studio.keep(page, "device-dark" if dark else "device-light")
 
     page = studio.page(dark=True)
     studio.open_device(page)
