@@ -47,17 +47,18 @@ async def reconnect(port: int, guid: str, key: str) -> RawPlugin:
 
 
 @pytest.mark.parametrize(
-    ("crash", "ran", "outcome"),
+    ("crash", "away", "ran", "outcome"),
     [
-        ("before:receive", 1, "delivered"),  # the hub sends it again
-        ("after:receive", 1, "delivered"),  # it waited in the journal
-        ("after:delivering", 0, "unknown"),  # nobody can know whether the plugin had it
-        ("after:send", 1, "unknown"),
-        ("after:delivered", 1, "delivered"),
+        ("before:receive", False, 1, "delivered"),  # the hub sends it again
+        ("after:receive", True, 1, "delivered"),  # it waited in the journal
+        ("after:receive", False, 0, "unknown"),  # nobody can know whether the plugin had it
+        ("after:delivering", True, 0, "unknown"),
+        ("after:send", False, 1, "unknown"),
+        ("after:delivered", False, 1, "delivered"),
     ],
 )
 async def test_a_command_cut_at_any_step_never_runs_twice(
-    world: World, tmp_path: Path, crash: str, ran: int, outcome: str
+    world: World, tmp_path: Path, crash: str, away: bool, ran: int, outcome: str
 ) -> None:
     device = await world.enrol(tmp_path / "agent")
     guid, key = await world.credential()
@@ -70,7 +71,18 @@ async def test_a_command_cut_at_any_step_never_runs_twice(
         return bool(await world.hub.plugins.of_device(world.actor, device))
 
     await eventually(declared, what="declaration")
+    if away:
+        await first.close()
+
+        async def gone() -> bool:
+            return not (await world.hub.plugins.of_device(world.actor, device))[0].online
+
+        await eventually(gone, what="plugin offline")
     command = await world.hub.commands.submit(world.actor, device, guid, "room", "greet", {"person": "Buzz"})
+    if crash == "after:delivering":
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(3):
+                await (await RawPlugin.connect(port, guid, key)).register()
     assert await process.ended() == -9
     await process.start()
     second = await reconnect(port, guid, key)

@@ -87,19 +87,32 @@ class CommandDesk:
         self._spawn(self._query(query))
 
     async def _receive(self, command: Command) -> None:
-        entry = await self._journal.receive(command, self._clock.now_us())
+        # With its plugin there, one commit enters the command and its delivery.
+        guid = command.app_guid.lower()
+        plugin = self._plugins.get(guid)
+        text = problem = None
+        if len(self._waiting) >= MAX_WAITING:
+            problem = f"{MAX_WAITING} commands wait on this device already"
+        elif plugin is not None:
+            try:
+                text = self._render(command.command_id, command.module, command.name, command.params, plugin)
+            except OctoError as error:
+                problem = str(error)
+        deliver = text is not None and command.expires_in_s > 0
+        entry = await self._journal.receive(command, self._clock.now_us(), deliver=deliver)
         if entry is None:
             self.counters["repeated"] += 1
             return
         self.counters["received"] += 1
-        if len(self._waiting) >= MAX_WAITING:
-            await self._end(entry, "not_executed", f"{MAX_WAITING} commands wait on this device already")
+        if problem is not None:
+            await self._end(entry, "not_executed", problem)
             return
         deadline = self._clock.monotonic() + (entry.deadline_us - entry.received_us) / US_PER_SECOND
         self._waiting[entry.command_id] = (entry, deadline)
-        plugin = self._plugins.get(entry.app_guid)
-        if plugin is not None:
-            await self._deliver(entry, plugin)
+        if text is not None and plugin is not None and deliver:
+            await self._write(entry, plugin, text)
+        elif guid in self._plugins:  # it registered meanwhile
+            await self._deliver(entry, self._plugins[guid])
 
     async def _query(self, query: CommandQuery) -> None:
         ended = await self._journal.query(query.command_ids, self._clock.now_us(), cancel=query.cancel)
@@ -120,20 +133,23 @@ class CommandDesk:
 
     async def _deliver(self, entry: Entry, plugin: Plugin) -> None:
         try:
-            text = self._render(entry, plugin)
+            text = self._render(entry.command_id, entry.module, entry.name, entry.params, plugin)
         except OctoError as error:
             await self._end(entry, "not_executed", str(error))
             return
+        if await self._journal.delivering(entry.command_id):
+            await self._write(entry, plugin, text)
+
+    async def _write(self, entry: Entry, plugin: Plugin, text: str) -> None:
+        """Hand over a command that the journal has as ``delivering``."""
         command_id = entry.command_id
-        if not await self._journal.delivering(command_id):
-            return
         _, deadline = self._waiting.get(command_id, (entry, 0.0))
         if self._clock.monotonic() >= deadline:
             await self._journal.undelivered(command_id)  # the next tick lets it expire
             return
-        if self._plugins.get(entry.app_guid) is not plugin:
+        successor = self._plugins.get(entry.app_guid)
+        if successor is not plugin:
             await self._journal.undelivered(command_id)
-            successor = self._plugins.get(entry.app_guid)
             if successor is not None:
                 self._spawn(self._deliver(entry, successor))
             return
@@ -155,20 +171,20 @@ class CommandDesk:
         # Queued before anything else of this command: an ack cannot be written down first.
         await self._journal.step(command_id, "delivered", now_us)
 
-    def _render(self, entry: Entry, plugin: Plugin) -> str:
+    def _render(self, command_id: str, module: str, name: str, params: bytes, plugin: Plugin) -> str:
         """The signed message; OctoError if the plugin has no such command or it would be too long."""
-        _declares(plugin, entry.module, entry.name)
+        _declares(plugin, module, name)
         try:
-            params = _params.decode(entry.params)
+            values = _params.decode(params)
         except msgspec.MsgspecError as error:
             raise OctoError(Reason.SCHEMA, f"the parameters cannot be read: {error}") from None
         return out.command(
             plugin.key,
             app_guid=plugin.declaration.update.app_guid,
-            module=entry.module,
-            name=entry.name,
-            params=params,
-            command_id=entry.command_id,
+            module=module,
+            name=name,
+            params=values,
+            command_id=command_id,
             now_us=self._clock.now_us(),
             limits=self._guard.limits,
         )

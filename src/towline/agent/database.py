@@ -80,6 +80,7 @@ class Database:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._after: list[Callable[[], object]] = []
 
     async def open(self) -> None:
         """Open or make the file. StartError ``agent.database`` if it is newer than this version, damaged or
@@ -105,11 +106,10 @@ class Database:
             self._queue.put((operation, future))
         return future
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        """From the writer's thread: run ``callback`` in the event loop."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(callback)
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """From within an operation: run ``callback`` in the event loop once its transaction is committed, before the
+        operation's own future is done. Nothing runs if it fails."""
+        self._after.append(callback)
 
     async def close(self) -> None:
         """Commit what is queued and close the file."""
@@ -144,8 +144,9 @@ class Database:
                     break
             if group:
                 outcome = self._transact(connection, group)
+                after, self._after = self._after, []
                 with contextlib.suppress(RuntimeError):  # the loop is closed
-                    self._loop.call_soon_threadsafe(_settle, outcome)
+                    self._loop.call_soon_threadsafe(_settle, outcome, after)
         connection.close()
 
     def _transact(
@@ -156,17 +157,20 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             for operation, future in group:
                 connection.execute("SAVEPOINT one")
+                hooks = len(self._after)
                 try:
                     outcome.append((future, operation(connection), None))
                 except (sqlite3.OperationalError, sqlite3.InternalError):
                     raise
                 except Exception as error:
                     connection.execute("ROLLBACK TO one")
+                    del self._after[hooks:]
                     outcome.append((future, None, error))
                 connection.execute("RELEASE one")
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self.failures += 1
+            self._after.clear()
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             failed = Unavailable("agent.disk", f"the agent's database cannot be written: {error}")
@@ -200,10 +204,14 @@ class Database:
 
 
 def _settle_one(future: asyncio.Future[None], error: BaseException | None) -> None:
-    _settle([(future, None, error)])
+    _settle([(future, None, error)], [])
 
 
-def _settle(outcome: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+def _settle(
+    outcome: list[tuple[asyncio.Future[Any], Any, BaseException | None]], after: list[Callable[[], object]]
+) -> None:
+    for callback in after:
+        callback()
     for future, result, error in outcome:
         if future.done():
             continue

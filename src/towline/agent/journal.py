@@ -59,8 +59,11 @@ class Journal:
         self._database = database
         self._outgoing = outgoing
 
-    async def receive(self, command: Command, now_us: int) -> Entry | None:
-        """Enter a new command and report ``received``. One that is known is reported as it stands: None."""
+    async def receive(self, command: Command, now_us: int, *, deliver: bool = False) -> Entry | None:
+        """Enter a new command and report ``received``. One that is known is reported as it stands: None.
+
+        :param deliver: it is about to be written to its plugin: enter it as ``delivering`` at once
+        """
         life = min(max(command.expires_in_s, 0.0), MAX_COMMAND_LIFE_S)
         deadline = now_us + int(life * US_PER_SECOND)
 
@@ -75,7 +78,7 @@ class Journal:
                 command.module,
                 command.name,
                 command.params[:_MAX_PARAMS],
-                "received",
+                "delivering" if deliver else "received",
                 now_us,
                 deadline,
                 None,

@@ -39,7 +39,7 @@ class Printer:
 
     def add(self, connection: sqlite3.Connection, lane: Target, items: Iterable[Item]) -> None:
         shown = [describe(item) for item in items]
-        self._database.call_soon(lambda: [self._emit(one) for one in shown])
+        self._database.after_commit(lambda: [self._emit(one) for one in shown])
 
 
 class Standalone:

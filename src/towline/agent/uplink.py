@@ -66,7 +66,13 @@ class Uplink:
             if sender.welcome(acked.get(lane, 0)):
                 self._trims.add(lane)
         self._send = send
+        self._spool.on_eager = self._on_eager
         self._wake_all()
+
+    def _on_eager(self, flight: Flight) -> None:
+        """A step of a command was committed together with its batch."""
+        self._took("urgent", self._senders["urgent"], flight)
+        self._wakes["urgent"].set()
 
     async def _renew(self, acked: dict[str, int]) -> None:
         """Raises SpoolRolledBack, after the spool got its new id."""
@@ -80,6 +86,7 @@ class Uplink:
 
     def offline(self) -> None:
         self._send = None
+        self._spool.on_eager = None
         for sender in self._senders.values():
             sender.lost()
         self._wake_all()
@@ -149,7 +156,7 @@ class Uplink:
                     await asyncio.sleep(gate)
                 flight = await self._spool.fill(lane)
                 self._took(lane, sender, flight)
-                if flight is None:
+                if flight is None and not sender.inflight:
                     await wake.wait()
             case "send":
                 if not self._send_batch(lane, sender):

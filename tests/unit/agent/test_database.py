@@ -95,3 +95,23 @@ async def test_a_closed_database_refuses() -> None:
     await database.close()
     with pytest.raises(Unavailable):
         await database.run(count)
+
+
+async def test_what_is_to_follow_a_commit_follows_it() -> None:
+    seen: list[str] = []
+
+    async with opened() as database:
+
+        def good(connection: sqlite3.Connection) -> None:
+            database.after_commit(lambda: seen.append("good"))
+
+        def bad(connection: sqlite3.Connection) -> None:
+            database.after_commit(lambda: seen.append("bad"))
+            raise ValueError("no")
+
+        first, second = database.run(good), database.run(bad)
+        await first
+        assert seen == ["good"]
+        with pytest.raises(ValueError):
+            await second
+        assert seen == ["good"]

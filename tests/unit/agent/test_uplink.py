@@ -156,3 +156,22 @@ async def test_an_ack_of_another_spool_counts_for_nothing(tmp_path: Path) -> Non
         uplink.on_ack(Ack(spool_id="other", lane="live", seq=1))
         assert uplink.counters["late_acks"] == 1
         assert spool.flights
+
+
+async def test_a_step_and_its_batch_are_one_commit(tmp_path: Path) -> None:
+    async with world(tmp_path) as (spool, uplink, hub):
+        database = spool._database
+        await uplink.online({}, hub.send)
+        await until(lambda: uplink._wakes["urgent"].is_set() is False, what="idle")
+        await database.run(lambda connection: connection.execute("SELECT 1"))
+        before = database.commits
+        await database.run(lambda connection: spool.add(connection, "urgent", [CommandStep("c", "acked", 1)]))
+        assert database.commits == before + 1
+        assert spool.flights["urgent"].seq == 1
+        await until(lambda: hub.stored, what="sent")
+        for number in range(5):
+            await database.run(
+                lambda connection, n=number: spool.add(connection, "urgent", [CommandStep(str(n), "acked", n)])  # type: ignore[misc]
+            )
+        await until(lambda: sum(len(batch.items) for batch in hub.stored) == 6, what="all steps")
+        assert [batch.seq for batch in hub.stored] == list(range(1, len(hub.stored) + 1))
