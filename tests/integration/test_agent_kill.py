@@ -208,7 +208,7 @@ async def test_what_the_spool_confirmed_is_there_after_a_kill(tmp_path: Path) ->
     assert len(times) - len(set(times)) <= 3
 
 
-async def test_a_second_agent_on_the_same_data_is_refused(tmp_path: Path) -> None:
+async def test_a_second_agent_is_refused_and_the_first_is_small_and_quick_to_stop(tmp_path: Path) -> None:
     first = await AgentProcess(settings(tmp_path / "agent")).start()
     assert first.process is not None
     process = await asyncio.create_subprocess_exec(
@@ -222,6 +222,9 @@ async def test_a_second_agent_on_the_same_data_is_refused(tmp_path: Path) -> Non
     _, said = await asyncio.wait_for(process.communicate(), 15)
     assert process.returncode == 2
     assert f"process {first.process.pid}" in said.decode()
+    status = Path(f"/proc/{first.process.pid}/status").read_text()
+    resident = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+    assert resident <= 60 * 1024, f"the agent takes {resident} KiB"
     began = time.monotonic()
     assert await first.stop() == 0
     assert time.monotonic() - began < 2.0
