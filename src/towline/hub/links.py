@@ -185,7 +185,9 @@ class Links:
         self.families.on_event(payload)
 
     def on_joined(self, member: Member) -> None:
-        if member.kind == "node" and self.verifying:
+        # A node that comes back after a silence still has the links that were given up here. (Before the hub has an
+        # identity it is not on the bus itself; then it asks all nodes.)
+        if member.kind == "node" and (self.verifying or self.login.identity is not None):
             self.rosters.ask(member.address)
 
     def on_left(self, member: Member, cause: Literal["closed", "silent"]) -> None:
@@ -196,7 +198,7 @@ class Links:
         word = causes.NODE_DRAINING if cause == "closed" else causes.NODE_DIED
         self.rosters.node_left(member.address)
         for session in [session for session in self.sessions.values() if session.node == member.address]:
-            self._forget(session, word)
+            self._forget(session, word, ended=cause == "closed")
         self._core.spawn(self._presence.node_died(member.address, word), "node left")
 
     def _on_opened(self, node: str, opened: relay.Opened) -> None:
@@ -225,13 +227,15 @@ class Links:
         if session.device_id or session.busy:
             session.then(self._core, ended, "link closed")
 
-    def _forget(self, session: Session, cause: str) -> None:
+    def _forget(self, session: Session, cause: str, *, ended: bool = True) -> None:
+        """``ended`` False: the link may well live, its node is only not heard."""
         self.sessions.pop(session.conn, None)
         if self.devices.get(session.device_id) is session:
             del self.devices[session.device_id]
         session.lose_streams(cause)
         now = self._core.clock.monotonic()
-        self._closed[session.conn] = now
+        if ended:
+            self._closed[session.conn] = now
         if len(self._closed) > _MAX_CLOSED:
             self._closed = {conn: at for conn, at in self._closed.items() if at > now - _CLOSED_REMEMBERED_S}
 
@@ -242,7 +246,9 @@ class Links:
         core.counters["links.frames_in"] += 1
         session = self.sessions.get(relayed.conn)
         if session is None:
-            if not self.closed_lately(relayed.conn):
+            if self.rosters.awaited(node):
+                core.counters["links.before_roster"] += 1  # soon it is known; the agent sends again
+            elif not self.closed_lately(relayed.conn):
                 core.counters["links.unknown"] += 1
                 self._closed[relayed.conn] = core.clock.monotonic()
                 self.to_node(node, relay.Close(relayed.conn, CLOSE_UNKNOWN, "sign in again", causes.LOST))

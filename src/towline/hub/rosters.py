@@ -42,6 +42,10 @@ class Rosters:
         self._asked[node] = _Asked(self._core.clock.monotonic())
         self._links.to_node(node, relay.RosterAsk())
 
+    def awaited(self, node: str) -> bool:
+        """Whether a node has still to say which links it holds."""
+        return node in self._asked
+
     def node_left(self, node: str) -> None:
         """No answer will come."""
         self._asked.pop(node, None)

@@ -104,7 +104,7 @@ class Sweeps:
 
     async def check_rosters(self) -> None:
         """Compare with what nodes hold: a message about a link may have been lost."""
-        if self._links.sessions and not self._links.verifying:
+        if not self._links.verifying:
             self._links.rosters.ask_all()
 
     async def compact(self) -> None:

@@ -180,7 +180,7 @@ async def test_a_second_hub_changes_nothing(
     second = await make_hub()
     assert not second.links.verifying
     assert (await state(second, owner, online))[0] == "online"
-    assert node.asked_roster == (1 if node.asked_roster else 0)
+    assert not second.counters().get("presence.seen_again")
 
 
 async def test_what_was_told_to_a_dead_hub_is_found_out(
@@ -246,3 +246,22 @@ async def test_frames_of_an_unknown_link_have_it_closed(hub: Hub, node: FakeNode
     await until(lambda: stranger.closed is not None)
     assert stranger.closed is not None
     assert (stranger.closed.code, stranger.closed.cause) == (3101, "lost")
+
+
+async def test_a_node_that_was_cut_off_brings_its_devices_back(
+    hub: Hub, owner: Actor, online: FakeAgent, node: FakeNode, bus: MemoryBus, clock: ManualClock
+) -> None:
+    """The bus was away for longer than a node may be silent; the links were not."""
+    member = node.endpoint.members("node")[0]
+    hub.links.on_left(member, "silent")
+    await until(lambda: hub.counters().get("presence.node_died"))
+    assert await state(hub, owner, online) == ("offline", "node_died")
+    hub.links.on_joined(member)
+    # Its agents go on sending before the hub knows them again.
+    online.batch("live")
+    await until(lambda: online.device_id in hub.links.devices)
+    await until(lambda: hub.counters().get("presence.seen_again"))
+    assert await state(hub, owner, online) == ("online", "seen_again")
+    assert online.closed is None
+    online.resend("live", 1)
+    await online.acked("live", 1)
