@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded store: one SQLite file, one writer thread, two reader threads.
+"""The embedded store: one SQLite file, one writer thread, two threads for look-ups and two for scans.
 
 A process that is killed loses nothing that was answered: every answer to a write comes after its commit is on disk.
 """

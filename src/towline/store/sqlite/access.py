@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How families reach the database: reads in two threads, writes in one."""
+"""How families reach the database: look-ups in two threads, long scans in two others, writes in one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from towline.store.sqlite.writer import Writer
 T = TypeVar("T")
 
 READERS: Final = 2
+SCANNERS: Final = 2
+"""Threads for queries that can take seconds: nobody who signs in waits behind somebody's chart."""
 MAX_LIMIT: Final = 1000
 
 
@@ -38,15 +40,23 @@ class Access:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="towline-read")
+        self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="towline-scan")
         self._closed = False
         self.reads = 0
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """``query`` on a consistent view of what is committed."""
+        return await self._run(self._pool, query)
+
+    async def scan(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """The same for what reads many blocks."""
+        return await self._run(self._scanners, query)
+
+    async def _run(self, pool: ThreadPoolExecutor, query: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise Unavailable("store.closed", "the store is closed")
         self.reads += 1
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._query, query)
+        return await asyncio.get_running_loop().run_in_executor(pool, self._query, query)
 
     def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -78,7 +88,8 @@ class Access:
         self._closed = True
         for connection in self._connections:
             connection.interrupt()
-        await asyncio.to_thread(self._pool.shutdown)
+        for pool in (self._pool, self._scanners):
+            await asyncio.to_thread(pool.shutdown)
         for connection in self._connections:
             connection.close()
         await self._writer.close()

@@ -42,7 +42,7 @@ class Compaction:
         joined = 0
         start, wrapped = self._after, False
         while joined < limit:
-            plans, after = await self._access.read(lambda connection: self._plan_next(connection, before_us))
+            plans, after = await self._access.scan(lambda connection: self._plan_next(connection, before_us))
             if after is None:
                 if wrapped or not start:
                     self._after = 0

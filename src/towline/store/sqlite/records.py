@@ -191,7 +191,7 @@ class SqliteRecords:
                     )
             return SeriesResult(series=found, truncated=truncated)
 
-        return await self._access.read(query)
+        return await self._access.scan(query)
 
     async def latest(
         self,
@@ -233,6 +233,8 @@ class SqliteRecords:
                 return []
             names = _series_names(connection, workgroup, no, kind)
             found: list[StoredRecord] = []
+            if table is not None and all(name[0] != table for name in names.values()):
+                return found
             for block_id in _blocks_before(connection, workgroup, no, kind, before):
                 try:
                     entries = codec.decode(_data(connection, block_id))
@@ -248,7 +250,7 @@ class SqliteRecords:
                             return found
             return found
 
-        return await self._access.read(query)
+        return await self._access.scan(query)
 
     async def states(self, workgroup: str, device_id: str) -> list[StateValue]:
         return await self._access.read(
