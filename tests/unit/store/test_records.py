@@ -14,6 +14,7 @@ from towline.errors import InvalidInput
 from towline.protocols.link.items import Dec
 from towline.store.base import Store
 from towline.store.rows import Latest
+from towline.store.sqlite import compaction
 
 
 async def fill(store: Store, batches: int = 40, *, step_us: int = 60 * SECOND) -> None:
@@ -160,3 +161,15 @@ async def test_a_reopened_store_goes_on(factory: Factory, store: Store, tmp_path
         assert found.series[0].points == [(NOW, 1), (NOW + 1, 2)]
     finally:
         await again.close()
+
+
+async def test_what_an_outage_left_is_joined_in_portions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "_MAX_JOINED_READINGS", 50)
+    await fill(store)
+    before = await store.records.series(GROUP, "d1", from_us=NOW, to_us=NOW + DAY)
+    portions = []
+    while joined := await store.records.compact(2**62, 1):
+        portions.append(joined)
+    assert sum(portions) == 80
+    assert max(portions) <= 16 + 40  # metrics of 50 readings, three in a block, and all events
+    assert await store.records.series(GROUP, "d1", from_us=NOW, to_us=NOW + DAY) == before

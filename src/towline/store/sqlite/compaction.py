@@ -16,6 +16,8 @@ log = logging.getLogger("towline.store")
 
 _MAX_JOINED: Final = 5000
 """Plain blocks read for one device at once."""
+_MAX_JOINED_READINGS: Final = 200_000
+"""And readings: decoded they take some 30 MB and half a second; what an outage left behind is joined in portions."""
 _MAX_RECORDS: Final = {"metric": 20_000}
 """Records of one compressed block; those read page by page (events, logs) are smaller."""
 _MAX_PAGED: Final = 500
@@ -71,15 +73,19 @@ class Compaction:
 
     def _plan(self, connection: sqlite3.Connection, workgroup: str, no: int, kind: str, bound: int) -> _Plan | None:
         rows = connection.execute(
-            "SELECT id FROM block WHERE workgroup = ? AND device = ? AND kind = ? AND form = 1"
+            "SELECT id, readings FROM block WHERE workgroup = ? AND device = ? AND kind = ? AND form = 1"
             " AND id <= ? AND last_id <= ? ORDER BY id LIMIT ?",
             (workgroup, no, kind, bound, bound, _MAX_JOINED),
         )
         old: list[int] = []
         parts: dict[int, list[codec.Entry]] = {}
-        for (block_id,) in rows.fetchall():
+        total = 0
+        for block_id, readings in rows.fetchall():
             if block_id in self._damaged:
                 continue
+            total += readings
+            if old and total > _MAX_JOINED_READINGS:
+                break
             data = connection.execute("SELECT data FROM block WHERE id = ?", (block_id,)).fetchone()[0]
             try:
                 entries = codec.decode(data)
