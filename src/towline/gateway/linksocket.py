@@ -26,6 +26,9 @@ MAX_FRAMES_A_TICK = 1000
 AHEAD_BYTES = 32 * 1024
 """What may wait in a transport. Little, so that an urgent frame is never far behind bulk."""
 
+PONGS_BYTES = 64 * 1024
+"""With so much unread no further WebSocket ping is answered: the link is closed."""
+
 RETRY_S = 5.0
 """What an agent is told to wait when there is no hub."""
 
@@ -106,7 +109,11 @@ class LinkListener(WSListener):
                     self._cause = self._cause or "closed_by_agent"
                 entry.frame(self, data)
         elif kind is WSMsgType.PING:
-            transport.underlying_transport.write(pong_frame(frame.get_payload_as_bytes()))
+            raw = transport.underlying_transport
+            if raw.get_write_buffer_size() > PONGS_BYTES:
+                self.end(SLOW, "slow")
+            else:
+                raw.write(pong_frame(frame.get_payload_as_bytes()))
         elif kind is WSMsgType.CLOSE:
             if not transport.is_close_frame_sent:
                 code = answer_code(frame)

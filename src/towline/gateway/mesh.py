@@ -99,6 +99,7 @@ class Mesh:
         self._endpoint: Endpoint | None = None
         self._others: list[str] = []
         self._by_number: dict[int, str] = {}
+        self._numbers_at = 0.0
         self._seq = 0
         self._waiting: dict[int, _Waiting] = {}
         self._deadlines: deque[_Waiting] = deque()
@@ -155,7 +156,7 @@ class Mesh:
         """Send to one client, and call ``done`` once: one sent, one failed, one silent, or nothing: not connected."""
         self.counters.sends += 1
         outcome = self._send_here(client_id, data, binary)
-        address = None if outcome is not NOBODY else self._by_number.get(node_of(client_id))
+        address = None if outcome is not NOBODY else self._node_of(client_id)
         reached = None if address is None else self._tell([address], lambda seq: Send(seq, client_id, data, binary))
         if reached is None:
             done(outcome)
@@ -173,7 +174,7 @@ class Mesh:
             done(Done(execute_call(connection, function, arguments)))
             return
         nowhere = Done(f"client {client_id[:40]!r} is not connected")
-        address = self._by_number.get(node_of(client_id))
+        address = self._node_of(client_id)
         if address is None:
             done(nowhere)
             return
@@ -218,8 +219,7 @@ class Mesh:
             return
         others = [member for member in endpoint.members("node") if member.address != endpoint.address]
         self._others = [member.address for member in others]
-        # Oldest first: should a number be seen twice for a moment, the youngest holder has the lease.
-        self._by_number = {member.number: member.address for member in others if member.number >= 0}
+        self._numbers_at = 0.0
         if left is not None:
             for waiting in list(self._waiting.values()):
                 if left.address in waiting.addresses:
@@ -265,6 +265,22 @@ class Mesh:
             self.counters.format_errors += 1
             return "the arguments are not a JSON array"
         return execute_call(connection, message.function, arguments)
+
+    def _node_of(self, client_id: str) -> str | None:
+        """The address of the node that gave an id. Numbers are looked up again each second, and for one not seen yet:
+        a member may get its number, or another one, while it lives."""
+        number = node_of(client_id)
+        endpoint = self._endpoint
+        if number < 0 or endpoint is None or not self._others:
+            return None
+        now = self._loop.time()
+        if now > self._numbers_at + 1.0 or number not in self._by_number:
+            # Oldest first: should a number be seen twice for a moment, the youngest holder has the lease.
+            self._numbers_at = now
+            members = endpoint.members("node")
+            self._by_number = {member.number: member.address for member in members if member.number >= 0}
+        address = self._by_number.get(number)
+        return None if address == endpoint.address else address
 
     def _tell(self, addresses: list[str], make: Callable[[int], MeshMessage]) -> set[str] | None:
         """Send to nodes; those that the bus accepted it for, or None for none."""

@@ -9,6 +9,10 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
+from tests.unit.bus.conftest import nats_server, world
+
+__all__ = ["nats_server", "world"]
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
