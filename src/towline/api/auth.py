@@ -99,7 +99,10 @@ def own_origin(origin: str, host: str, settings: DoorSettings) -> bool:
     origin = origin.lower()
     if origin == settings.public_origin():
         return True
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     return parts.scheme in ("http", "https") and bool(host) and parts.netloc == host.lower()
 
 
@@ -130,7 +133,10 @@ def _secure(request: Request) -> bool:
 
 
 def _origin_of(url: str) -> str | None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
 
 

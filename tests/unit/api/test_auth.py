@@ -135,3 +135,12 @@ async def test_the_hub_sees_the_address_that_a_trusted_proxy_tells(hub: FakeHub,
 async def test_without_trusted_proxies_nobody_is_believed(client: httpx.AsyncClient, hub: FakeHub) -> None:
     await client.get("/devices", headers={"x-forwarded-for": "203.0.113.9"})
     assert hub.users.verified[-1] == ("owner-token", "127.0.0.1")
+
+
+@pytest.mark.parametrize("malformed", ["http://[", "http://[::1", "http://a]b"])
+async def test_an_origin_that_is_none_is_refused(doors: DoorApp, malformed: str) -> None:
+    async with client_of(doors, None) as client:
+        answer = await client.post("/session", json={"user": "ada", "password": "right"}, headers={"origin": malformed})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "auth.origin")
+        answer = await client.delete("/session", headers={**COOKIE, "referer": malformed})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "auth.origin")

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.helpers import until
 from tests.unit.api.fakehub import DEVICE, NOW_US, OFFLINE, FakeHub, command
@@ -85,6 +86,19 @@ async def test_polling_is_refused_with_a_reason(served: str) -> None:
         assert "websocket" in answer.json()["message"]
         answer = await http.post(f"{served}/socket.io-client/?EIO=3&transport=polling", content=b"x")
         assert "Engine.IO 4" in answer.json()["message"]
+
+
+async def test_a_query_of_many_fields_is_refused(served: str, doors: DoorApp) -> None:
+    query = "&".join(f"f{n}=1" for n in range(40))
+    async with httpx.AsyncClient() as http:
+        answer = await http.get(f"{served}/socket.io-client/?{query}")
+    assert answer.status_code == 400
+    assert "32 fields" in answer.json()["message"]
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(f"{served.replace('http', 'ws', 1)}/socket.io-client/?{query}", proxy=None):
+            pass
+    assert refused.value.response.status_code == 403
+    assert doors.counters["live.refused_query"] == 2
 
 
 async def test_a_connection_that_does_not_sign_in_is_closed(

@@ -16,7 +16,7 @@ from towline.api.asgi import ASGI
 from towline.api.server import MAX_FRAME_BYTES
 from towline.api.settings import DoorSettings
 from towline.api.socketio.fanout import Fanout
-from towline.api.socketio.guard import Entry, Guard
+from towline.api.socketio.guard import MAX_QUERY_FIELDS, Entry, Guard
 from towline.api.socketio.requests import Requests
 from towline.api.socketio.viewer import CLOSE_SIGNED_OUT, CLOSE_SLOW, EngineServer, Viewer
 from towline.clock import US_PER_SECOND, Clock
@@ -144,7 +144,7 @@ class LiveDoor:
         return await self._requests.handle(viewer, event, args)
 
     async def _sign_in(self, query: str, auth: object, remote: str) -> Actor:
-        asked = {key: values[0] for key, values in parse_qs(query, max_num_fields=32).items()}
+        asked = {key: values[0] for key, values in parse_qs(query, max_num_fields=MAX_QUERY_FIELDS).items()}
         if isinstance(auth, dict):
             asked = {**asked, **{key: value for key, value in auth.items() if isinstance(value, str)}}
         token, workgroup = asked.get("token"), asked.get("orgName")

@@ -16,9 +16,13 @@ from towline.api.socketio.packets import PacketCheck, Verdict
 SIGN_IN_SECONDS = 10.0
 """How long a connection may stay without having signed in."""
 
+MAX_QUERY_FIELDS = 32
+"""Of a connection's query; socket.io needs four, and who signs in gives two more."""
+
 _CLOSE_SECONDS = 0.25
 
 _OLD = "this server speaks Engine.IO 4 (socket.io 3 and later); use socket.io-client 3 or 4"
+_QUERY = f"the query has over {MAX_QUERY_FIELDS} fields"
 _TRANSPORT = "only the websocket transport is served; use transports: ['websocket']"
 
 
@@ -112,7 +116,15 @@ class Entry:
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=32)
+        try:
+            query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=MAX_QUERY_FIELDS)
+        except ValueError:
+            self._counters["live.refused_query"] += 1
+            if scope["type"] == "http":
+                await _answer(send, 3, _QUERY)
+            else:
+                await _close(receive, send)
+            return
         version = query.get("EIO", ["4"])[0]
         if scope["type"] == "http":
             old = version != "4"
