@@ -49,7 +49,11 @@ def validate(module: ModuleIndex, command: m.CommandSpec, params: Params) -> dic
     given = normalise(params)
     declared = flat_params(command.params)
     names = {param.name for param in declared}
-    for name in given:
+    for name, value in given.items():
+        if not _is_text(name) or (isinstance(value, str) and not _is_text(value)):
+            raise InvalidInput(
+                "command.params", f"{name[:60]!r} has half a character (a lone surrogate)", where="$.params"
+            )
         if name not in names:
             known = f"it declares {', '.join(sorted(names))}" if names else "it has no parameters"
             raise InvalidInput(
@@ -166,6 +170,14 @@ def _is_date(text: str) -> bool:
     try:
         date(int(match[1]), int(match[2]), int(match[3]))
     except ValueError:
+        return False
+    return True
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return False
     return True
 

@@ -154,7 +154,7 @@ class Tokens:
                 # The hub's own clock and the row decide about time.
                 options={"verify_exp": False, "verify_iat": False, "require": ["jti", "sub", "exp"]},
             )
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, UnicodeEncodeError):
             raise Refused("token.invalid", "this is no token of this installation") from None
         return str(claims["jti"])
 

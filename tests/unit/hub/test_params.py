@@ -201,3 +201,11 @@ def test_normalise_copies() -> None:
     params = {"a": "1"}
     assert normalise(params) == params
     assert normalise(params) is not params
+
+
+@pytest.mark.parametrize("given", [{"text": "\ud800"}, {"\ud800": "x"}, [{"name": "text", "value": "a\udfff"}]])
+def test_half_characters_are_refused(given: Any) -> None:
+    with pytest.raises(InvalidInput) as wrong:
+        run(given, TEXT)
+    assert wrong.value.code == "command.params"
+    str(wrong.value).encode()

@@ -87,7 +87,7 @@ async def test_another_hub_hears_of_it(hub: Hub, ada: UserView, make_hub: MakeHu
         await other.users.verify(session.token)
 
 
-@pytest.mark.parametrize("token", ["", "x", "a.b.c", "x" * 5000])
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "x" * 5000, "\ud800", "é.é.é"])
 async def test_what_is_no_token(hub: Hub, token: str) -> None:
     with pytest.raises(Refused) as invalid:
         await hub.users.verify(token)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import pytest
 
@@ -141,3 +142,11 @@ async def test_deleting_takes_everything_and_the_id_can_come_again(store: Store)
     assert await store.plugins.of_device(GROUP, "d1") == []
     assert (await store.records.lane_sequences(GROUP, "d1", "spool")).live == 0
     assert not (await send(store, 1)).duplicate
+
+
+@pytest.mark.parametrize("content", ["5", "null", '["\\ud800", "x"]', "[1, 2]", "[" * 300])
+async def test_a_cursor_of_somebody_else_is_refused(store: Store, content: str) -> None:
+    after = base64.urlsafe_b64encode(content.encode()).decode()
+    with pytest.raises(InvalidInput) as wrong:
+        await store.devices.list(GROUP, after=after)
+    assert wrong.value.code == "page.bad_cursor"

@@ -358,7 +358,8 @@ def _cursor(device: Device) -> str:
 def _read_cursor(text: str) -> list[str]:
     try:
         sort, device_id = json.loads(base64.urlsafe_b64decode(text))
-    except ValueError:
+        f"{sort}{device_id}".encode()  # JSON can spell half characters, which no name has
+    except (ValueError, TypeError, RecursionError):
         sort = device_id = None
     if not isinstance(sort, str) or not isinstance(device_id, str):
         raise InvalidInput("page.bad_cursor", "not a cursor from a former page", where="after")
