@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m benchmarks.run fanout|echo|push [--runs 7] [--seconds 2]``: measure, compare, print a table.
+"""``python -m benchmarks.run fanout|echo|push|ingest [--runs 7] [--seconds 2]``: measure, compare, print a table.
 
 Server and generator are pinned to one core each; peers take turns; medians are compared. What counts is CPU time a
 message: rates swing with the machine's neighbours.
@@ -8,12 +8,14 @@ message: rates swing with the machine's neighbours.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.harness import (
+    ROOT,
     NotAvailable,
     Series,
     Server,
@@ -150,10 +152,16 @@ TASKS = {"fanout": fanout, "echo": echo, "push": push}
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("task", nargs="?", default="all", choices=[*TASKS, "all"])
+    parser.add_argument("task", nargs="?", default="all", choices=[*TASKS, "ingest", "all"])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0)
     chosen = parser.parse_args()
+    if chosen.task in ("ingest", "all"):
+        # The store has no peer to take turns with and needs no generator: it measures itself.
+        ingest = [str(ROOT / "ingest_store.py"), "--runs", str(chosen.runs), "--seconds", str(chosen.seconds)]
+        subprocess.run([sys.executable, *ingest], check=True)
+        if chosen.task == "ingest":
+            return
     tool = compile_tools()["wsload"]
     for task in TASKS if chosen.task == "all" else [chosen.task]:
         about = machine()
