@@ -148,6 +148,12 @@ class TokenEnded(Happening, tag="token_ended", frozen=True, kw_only=True):
     jti: str
 
 
+class AccessChanged(Happening, tag="access_changed", frozen=True, kw_only=True):
+    """A user lost privileges: whatever their tokens opened may do less from now on."""
+
+    user_id: str
+
+
 AnyHappening = (
     DevicePresence
     | DeviceNew
@@ -161,6 +167,7 @@ AnyHappening = (
     | CommandChanged
     | AlertRaised
     | TokenEnded
+    | AccessChanged
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -186,6 +193,7 @@ _TAGS = frozenset(
         CommandChanged,
         AlertRaised,
         TokenEnded,
+        AccessChanged,
     )
 )
 _tag_decoder = msgspec.msgpack.Decoder(_Tag)

@@ -38,7 +38,7 @@ from towline.protocols.link.frames import Frame, LinkError
 from towline.protocols.link.items import Batch
 from towline.store.base import Store
 
-_TOKEN_ENDED = b"token_ended"
+_OF_ACCESS = (b"token_ended", b"access_changed")
 
 
 class Bootstrapped(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,7 +240,10 @@ class _Families:
 
     def on_event(self, payload: bytes) -> None:
         # Most happenings are records, which a hub need not decode; the tag stands first in the map.
-        if _TOKEN_ENDED in payload[:24]:
+        head = payload[:24]
+        if any(tag in head for tag in _OF_ACCESS):
             happening = events.decode(payload)
             if isinstance(happening, events.TokenEnded):
                 self._hub.users.tokens.forget(happening.jti)
+            elif isinstance(happening, events.AccessChanged):
+                self._hub.users.tokens.forget_user(happening.user_id)

@@ -37,6 +37,8 @@ class Tokens:
         self._core = core
         self._key = core.sealer.derive("towline-jwt-v1")
         self._fresh: OrderedDict[str, tuple[Actor, float]] = OrderedDict()
+        self._forgotten = 0
+        """How often something was forgotten: what was read before that is not believed."""
 
     async def create(
         self, actor: Actor, name: str, privileges: Collection[str], ttl_days: int | None = None
@@ -126,6 +128,7 @@ class Tokens:
         if found is not None and found[1] > core.clock.monotonic() and now_us < found[0].expires_us:
             return msgspec.structs.replace(found[0], remote=ip) if found[0].remote != ip else found[0]
         jti = self._jti(token)
+        forgotten = self._forgotten
         row = await core.store.tokens.get(jti)
         if row is None:
             raise Refused("token.revoked", "the token was revoked")
@@ -137,6 +140,8 @@ class Tokens:
         actor = _actor(row, user, ip)
         if row.kind == "api" and (row.last_used_us is None or now_us - row.last_used_us > _TOUCH_US):
             await core.store.tokens.touch(jti, now_us)
+        if forgotten != self._forgotten:
+            return actor
         self._fresh[token] = (actor, core.clock.monotonic() + _FRESH_S)
         if len(self._fresh) > _CACHED:
             self._fresh.popitem(last=False)
@@ -166,11 +171,13 @@ class Tokens:
 
     def forget(self, jti: str) -> None:
         """Believe nothing about a token."""
+        self._forgotten += 1
         for token in [token for token, (actor, _) in self._fresh.items() if actor.jti == jti]:
             del self._fresh[token]
 
     def forget_user(self, user_id: str) -> None:
         """Believe nothing about a user's tokens."""
+        self._forgotten += 1
         for token in [token for token, (actor, _) in self._fresh.items() if actor.user_id == user_id]:
             del self._fresh[token]
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from towline.clock import US_PER_SECOND
 from towline.errors import InvalidInput, NotFound, Refused, Unavailable
+from towline.hub import events
 from towline.hub.actor import Actor
 from towline.hub.core import Core
 from towline.hub.passwords import Passwords, Throttle, check_new, generate
@@ -123,7 +124,8 @@ class Users:
         privileges: Collection[str] | None = None,
         disabled: bool | None = None,
     ) -> UserView:
-        """Change what is not None. Taking privileges or disabling ends the user's sessions."""
+        """Change what is not None. Taking privileges or disabling ends the user's sessions; API tokens keep what is left,
+        and live connections opened with them are closed (AccessChanged) to come back with it."""
         core = self._core
         core.check(actor, "users.update")
         before = await self._user(actor, user_id)
@@ -147,6 +149,7 @@ class Users:
                 *ended,
                 *await core.store.tokens.revoke_all(actor.workgroup, user_id, now_us, kind="session"),
             ]
+            core.announce(events.AccessChanged(workgroup=actor.workgroup, user_id=user_id))
         self.tokens.ended(actor.workgroup, ended)
         detail = {"privileges": None if granted is None else sorted(granted), "disabled": disabled}
         await core.audit(actor, "user.update", "user", user_id, name=user.name, **detail)

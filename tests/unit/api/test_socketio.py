@@ -145,6 +145,14 @@ async def test_a_token_that_ends_closes_its_connections(
     await other.close()
 
 
+async def test_lost_privileges_close_connections(served: str, doors: DoorApp, announcer: Announce) -> None:
+    mine = await LiveClient.signed_in(served, "operator-token")
+    announcer(happenings.AccessChanged(workgroup="acme", user_id="somebody-else"))
+    announcer(happenings.AccessChanged(workgroup="acme", user_id="u-1"))
+    assert await mine.closed() == 4403
+    assert doors.counters["live.access_changed"] == 1
+
+
 async def test_a_token_that_expires_closes_its_connections(served: str, doors: DoorApp, hub: FakeHub) -> None:
     hub.users.expires_us = NOW_US + 50_000
     client = await LiveClient.signed_in(served)

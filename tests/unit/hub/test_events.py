@@ -27,6 +27,7 @@ COMMAND = CommandView(
     steps=[CommandStepView(state="queued", time_us=1)],
 )
 ALL: list[events.AnyHappening] = [
+    events.AccessChanged(workgroup="w", user_id="u"),
     events.DevicePresence(
         workgroup="w", device_id="d", online=True, state="online", cause="connected", cause_text="x", since_us=1
     ),

@@ -12,6 +12,7 @@ from towline.hub import events
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
 from towline.hub.views import UserView
+from towline.store.rows import User
 
 PASSWORD = "correct horse battery"
 
@@ -232,3 +233,41 @@ async def test_expired_tokens_end_their_sockets(hub: Hub, ada: UserView, clock: 
     clock.advance(36_001)
     await hub._sweeps.turn()
     assert (await door.wait(events.TokenEnded)).jti == session.jti
+
+
+async def test_lost_privileges_are_told_to_doors_and_hubs(
+    hub: Hub, ada: UserView, owner: Actor, door: Door, make_hub: MakeHub
+) -> None:
+    """An API token stays valid, but what it opened must not keep what its user lost."""
+    other = await make_hub()
+    eve = await hub.users.create(owner, "eve", PASSWORD, ["read", "control_devices"])
+    made = await hub.users.tokens.create(await signed_in(hub, "eve"), "ci", ["read", "control_devices"])
+    assert "control_devices" in (await other.users.verify(made.token)).privileges
+    await hub.users.update(owner, eve.id, privileges=["read"])
+    assert (await door.wait(events.AccessChanged)).user_id == eve.id
+    for one in (hub, other):
+        assert (await one.users.verify(made.token)).privileges == frozenset({"read"})
+    await hub.users.update(owner, eve.id, privileges=["read", "read_audit"])
+    await settle()
+    assert len(door.of(events.AccessChanged)) == 1
+
+
+async def test_a_token_revoked_while_it_is_looked_up_is_not_remembered(
+    hub: Hub, ada: UserView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await hub.users.login("ada", PASSWORD, "10.0.0.1")
+    users = hub.users._core.store.users
+    get = users.get
+
+    async def slowly(workgroup: str, user_id: str) -> User | None:
+        found = await get(workgroup, user_id)
+        monkeypatch.undo()
+        await hub.users.logout(actor)
+        return found
+
+    actor = await hub.users.verify(session.token)
+    hub.users.tokens.forget(session.jti)
+    monkeypatch.setattr(users, "get", slowly)
+    await hub.users.verify(session.token)
+    with pytest.raises(Refused):
+        await hub.users.verify(session.token)

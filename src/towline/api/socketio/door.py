@@ -18,11 +18,11 @@ from towline.api.settings import DoorSettings
 from towline.api.socketio.fanout import Fanout
 from towline.api.socketio.guard import MAX_QUERY_FIELDS, Entry, Guard
 from towline.api.socketio.requests import Requests
-from towline.api.socketio.viewer import CLOSE_SIGNED_OUT, CLOSE_SLOW, EngineServer, Viewer
+from towline.api.socketio.viewer import CLOSE_ACCESS, CLOSE_SIGNED_OUT, CLOSE_SLOW, EngineServer, Viewer
 from towline.clock import US_PER_SECOND, Clock
 from towline.errors import Refused, TowlineError
 from towline.hub.actor import Actor
-from towline.hub.events import AnyHappening, TokenEnded
+from towline.hub.events import AccessChanged, AnyHappening, TokenEnded
 from towline.hub.hub import Hub
 
 PATH = "/socket.io-client"
@@ -66,6 +66,7 @@ class LiveDoor:
         self._server.on("*", self._request)
         self._viewers: dict[str, Viewer] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._access_changes = 0
         self._closing: set[asyncio.Task[None]] = set()
         self._fanout = Fanout()
         self._requests = Requests(hub, settings, counters, self._fanout)
@@ -83,6 +84,12 @@ class LiveDoor:
                 self._ended.popitem(last=False)
             for viewer in [each for each in self._viewers.values() if each.actor.jti == happening.jti]:
                 self._end(viewer, "live.token_ended")
+            return
+        if isinstance(happening, AccessChanged):
+            self._access_changes += 1
+            for viewer in [each for each in self._viewers.values() if each.actor.user_id == happening.user_id]:
+                self._counters["live.access_changed"] += 1
+                viewer.guard.abort(CLOSE_ACCESS)
             return
         self._fanout.happened(happening)
 
@@ -152,7 +159,11 @@ class LiveDoor:
             raise Refused("auth.required", "the query needs token=, an API token or a session token")
         if not workgroup:
             raise Refused("auth.workgroup", "the query needs orgName=, the workgroup's id")
-        actor = await self._hub.users.verify(token, remote)
+        while True:
+            before = self._access_changes
+            actor = await self._hub.users.verify(token, remote)
+            if before == self._access_changes:  # else what was found may be what it was before
+                break
         if actor.workgroup != workgroup:
             raise Refused("auth.workgroup", f"the token does not belong to the workgroup {workgroup[:64]!r}")
         if actor.jti in self._ended:

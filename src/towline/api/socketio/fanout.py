@@ -107,8 +107,8 @@ class Fanout:
                     "time": rfc3339(happening.time_us),
                 }
                 self._watching(happening.workgroup, happening.device_id, ALERT, body)
-            case happenings.TokenEnded():
-                pass  # the door closes what it opened
+            case happenings.TokenEnded() | happenings.AccessChanged():
+                pass  # the door closes what they opened
 
     def _presence(self, happening: happenings.DevicePresence) -> None:
         view = PresenceView(

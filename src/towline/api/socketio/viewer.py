@@ -22,6 +22,10 @@ CLOSE_SIGNED_OUT = 4401
 """Close code for a client whose token has ended."""
 
 
+CLOSE_ACCESS = 4403
+"""Close code for a client whose user lost privileges; connect again with what is left."""
+
+
 class Outbox(asyncio.Queue[Any]):
     """python-engineio's queue for one connection, knowing its size in bytes."""
 
