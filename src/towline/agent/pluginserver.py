@@ -127,7 +127,8 @@ class PluginConnection(WSListener):  # type: ignore[misc,unused-ignore]
             else:
                 self._broken("no such close code")
         elif kind == WSMsgType.PING:
-            transport.send_pong(frame.get_payload_as_bytes())
+            if not self._too_slow(transport, 0):
+                transport.send_pong(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CONTINUATION:
             self._fragment(frame)
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -176,14 +177,21 @@ class PluginConnection(WSListener):  # type: ignore[misc,unused-ignore]
             return False
         data = text.encode()
         try:
-            if transport.underlying_transport.get_write_buffer_size() + len(data) > OUTBOX_BYTES:
-                self._server.counters["slow"] += 1
-                self.close(CLOSE_SLOW, "slow", "you read too slowly", abort=True)
+            if self._too_slow(transport, len(data)):
                 return False
             transport.send(WSMsgType.TEXT, data)
         except Exception as error:  # picows raises several kinds once a transport is closing
             log.debug("cannot write to a plugin: %s", error)
             return False
+        return True
+
+    def _too_slow(self, transport: WSTransport, more: int) -> bool:
+        """Whether it leaves so much unread that ``more`` bytes do not fit, which ends it."""
+        if transport.underlying_transport.get_write_buffer_size() + more <= OUTBOX_BYTES:
+            return False
+        if self.cause != "slow":
+            self._server.counters["slow"] += 1
+            self.close(CLOSE_SLOW, "slow", "you read too slowly", abort=True)
         return True
 
     def close(self, code: int, cause: str, reason: str, *, abort: bool = False) -> None:
@@ -327,7 +335,9 @@ class PluginServer:
             # uvloop's own transport: the one that picows would take forgets, with TLS, what was read already when reading
             # resumes.
             loop = asyncio.get_running_loop()
-            return await loop.create_server(self._protocol, sock=listener, ssl=context, backlog=64)
+            return await loop.create_server(
+                self._protocol, sock=listener, ssl=context, ssl_handshake_timeout=HANDSHAKE_S, backlog=64
+            )
         except BaseException:
             listener.close()
             raise

@@ -179,6 +179,15 @@ def _websocket(counters: Counter[str]) -> type[WebSocketsSansIOProtocol]:
             if event.data or event.fin:
                 super().handle_cont(event)
 
+        def handle_ping(self) -> None:
+            if self.transport.is_closing():
+                return
+            if self.transport.get_write_buffer_size() > MAX_FRAME_BYTES:  # pings, and reads no pongs
+                counters["live.closed_slow"] += 1
+                self.transport.abort()
+                return
+            super().handle_ping()
+
         def handle_parser_exception(self) -> None:
             counters["live.protocol_error"] += 1
             super().handle_parser_exception()

@@ -70,7 +70,9 @@ async def open_port(
 
     # aiofastnet's transport, as picows itself takes: a tenth cheaper a write than uvloop's (docs/reference/performance.md).
     loop = asyncio.get_running_loop()
-    server: asyncio.Server = await aiofastnet.create_server(loop, factory, host, port, ssl=tls, backlog=4096)
+    if tls is not None:  # but with TLS that one forgets what was read already when reading resumes
+        return await loop.create_server(factory, host, port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=4096)
+    server: asyncio.Server = await aiofastnet.create_server(loop, factory, host, port, backlog=4096)
     return server
 
 

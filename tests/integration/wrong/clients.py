@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import msgspec
 
@@ -142,6 +143,8 @@ class Clients:
             wire = self.open() if number % 2 else Wire(self.port)
             wire.send(truncated(self.random) if number % 2 else b"GET / HTTP/1.1\r\nHost: x\r\nUpgr")
             wire.reset() if self.random.random() < 0.5 else wire.close()
+            if number % 2 == 0:
+                self.counted["refused", "handshake"] += 1
             self.inputs += 1
 
 
@@ -228,7 +231,7 @@ class Links:
             return bytes([0x94, random_.choice([1, 3, 6]), 0, 0]) + random_.choice([b"\xc0", b"\x01", b"\x90", b"\xc1"])
         if kind == 2:  # a member of the wrong type
             member = random_.choice(["min", "max", "device_id", "workgroup", "nonce", "spool_id"])
-            wrong = random_.choice([None, [], {}, -1, 2**64 - 1, b"\xff", "x" * 5000])
+            wrong: Any = random_.choice([None, [], {}, -1, 2**64 - 1, b"\xff", "x" * 5000])
             if wrong == -1 and member == "min":
                 wrong = 2
             return _pack([1, 0, 0, {**hello, "min": 9, member: wrong}])

@@ -114,14 +114,13 @@ class Rest:
     def texts(self, count: int) -> None:
         """Strings of every oddity where strings are right: refused or accepted, never a failure of ours."""
         for _ in range(count):
-            path, good = self.random.choice(
-                [
-                    ("/devices/{device}/commands", {"app_guid": "a", "module": "b", "name": "c", "params": {"x": "y"}}),
-                    ("/users", {"name": "n", "password": "p"}),
-                    ("/tokens", {"name": "t", "privileges": ["no such"]}),
-                    ("/plugins", {"name": "p", "app_guid": "not a guid"}),
-                ]
-            )
+            choices: list[tuple[str, dict[str, Any]]] = [
+                ("/devices/{device}/commands", {"app_guid": "a", "module": "b", "name": "c", "params": {"x": "y"}}),
+                ("/users", {"name": "n", "password": "p"}),
+                ("/tokens", {"name": "t", "privileges": ["no such"]}),
+                ("/plugins", {"name": "p", "app_guid": "not a guid"}),
+            ]
+            path, good = self.random.choice(choices)
             member = self.random.choice(list(good))
             value = self.random.choice([*texts.ODD_VALUES, "NaN", "-Infinity"])
             if member == "params":

@@ -10,6 +10,7 @@ import random
 import socket
 import ssl
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -145,8 +146,9 @@ class Plugins:
                 context = tls_context()
                 with_old = number % 8 == 0
                 if with_old:
-                    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-                    context.maximum_version = ssl.TLSVersion.TLSv1_1
+                    with warnings.catch_warnings(action="ignore"):
+                        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+                        context.maximum_version = ssl.TLSVersion.TLSv1_1
                     context.set_ciphers("ALL:@SECLEVEL=0")
                 else:
                     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -177,10 +179,7 @@ class Plugins:
     def heads(self, count: int) -> None:
         """Heads that are no upgrade."""
         host = b"localhost"
-        makers = itertools.chain(
-            itertools.islice(heads(b"/", host, self.random), count),
-        )
-        for bad in makers:
+        for bad in itertools.islice(heads(b"/", host, self.random), count):
             with Wire(self.port, tls=self._tls) as wire:
                 wire.send(bad.data + b"\r\n\r\n")
                 try:
