@@ -17,8 +17,9 @@ from towline.agent.commands import CommandDesk
 from towline.agent.database import Database
 from towline.agent.enrol import EnrolFile, data_directory, enrol
 from towline.agent.files import prepare_directory
-from towline.agent.identity import Identity, device_key, load_identity
+from towline.agent.identity import Identity, load_identity
 from towline.agent.journal import Journal
+from towline.agent.keyring import KeyRing
 from towline.agent.keys import Keys
 from towline.agent.link import Link
 from towline.agent.platform import FileLock
@@ -148,7 +149,7 @@ class Agent:
             lock.release()
 
     async def _run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        key = device_key(self.data)
+        keys = KeyRing(self.data, self._clock, days=self.settings.key_days)
         self.identity = load_identity(self.data)
         await self.database.open()
         try:
@@ -160,7 +161,7 @@ class Agent:
                 self._spawn(work)
             ready()
             link_stop = asyncio.Event()
-            linked = self._spawn(self._link(key, link_stop))
+            linked = self._spawn(self._link(keys, link_stop))
             await stop.wait()
             await self._stop(linked, link_stop)
         finally:
@@ -187,7 +188,7 @@ class Agent:
     # -- the link
     # ------------------------------------------------------------------------------------------------------
 
-    async def _link(self, key: Any, stop: asyncio.Event) -> None:
+    async def _link(self, keys: KeyRing, stop: asyncio.Event) -> None:
         if self.identity is None:
             self.identity = await self._await_enrolment(stop)
             if self.identity is None:
@@ -196,7 +197,7 @@ class Agent:
         self.link = Link(
             self.settings,
             self.identity,
-            key,
+            keys,
             self.uplink,
             self,
             self._clock,
@@ -345,6 +346,7 @@ class Agent:
         }
         if self.link is not None:
             groups["link"] = self.link.counters
+            groups["device_key"] = self.link.keys.counters
         flat = {f"{group}.{name}": count for group, counter in groups.items() for name, count in counter.items()}
         flat["spool.bytes"] = self.spool.size
         flat["loop.lags"] = self._lags

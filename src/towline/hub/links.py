@@ -275,6 +275,8 @@ class Links:
             self._stream_frame(session, frame)
         elif kind == Type.PLUGIN_KEY_ASK:
             self._ask(session, m.expect(frame, m.PluginKeyAsk))
+        elif kind == Type.KEY_CHANGE:
+            self.login.key_change(session, m.expect(frame, m.KeyChange))
         elif kind in (Type.PING, Type.PONG, Type.BYE):
             return
         elif kind in _TYPES:

@@ -60,6 +60,11 @@ class Session:
         self.device_id = ""
         self.workgroup = ""
         self.spool_id = ""
+        self.public_key = b""
+        """The device's key that this link was signed in with; empty on a link taken over from another hub."""
+        self.key_changed = False
+        self.key_asked = False
+        """A change is under way."""
         self.signed_in_at = 0.0
         self.lanes = LaneReceiver()
         self.in_flight: dict[str, int] = {}

@@ -133,6 +133,22 @@ class Bye(Body, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class KeyChange(Body, frozen=True, kw_only=True):
+    """agent → hub, signed in: from now on ``public_key`` is this device's. ``signature``: see keychange.py."""
+
+    public_key: bytes
+    signature: bytes
+
+
+class KeyChanged(Body, frozen=True, kw_only=True):
+    """hub → agent: the key of KEY_CHANGE counts now; with ``code`` it does not, and the old one still does."""
+
+    public_key: bytes
+    signature: bytes = b""
+    code: str = ""
+    message: str = ""
+
+
 # -- lanes
 # ---------------------------------------------------------------------------------------------------------
 
@@ -274,6 +290,8 @@ Message: TypeAlias = (
     | Ping
     | Resync
     | Bye
+    | KeyChange
+    | KeyChanged
     | Ack
     | BatchPart
     | Command
@@ -300,6 +318,8 @@ TYPES: dict[type[Body], Type] = {
     Ping: Type.PING,
     Resync: Type.RESYNC,
     Bye: Type.BYE,
+    KeyChange: Type.KEY_CHANGE,
+    KeyChanged: Type.KEY_CHANGED,
     Ack: Type.ACK,
     BatchPart: Type.BATCH_PART,
     Command: Type.COMMAND,
