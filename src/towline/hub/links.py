@@ -27,6 +27,7 @@ from towline.protocols.link.items import Batch
 from towline.protocols.link.limits import FIRST_STREAM
 
 _MAX_PER_LANE = 2
+_MAX_BAD = 4
 _MAX_ASKS = 32
 _CLOSED_REMEMBERED_S = 30.0
 _MAX_CLOSED = 10_000
@@ -288,6 +289,10 @@ class Links:
         try:
             batch = session.lanes.receive(frame)
         except LinkError as error:
+            if session.bad_batches >= _MAX_BAD:
+                self._core.counters["ingest.busy"] += 1
+                return
+            session.bad_batches += 1
             session.then(self._core, partial(self._bad_batch, session, frame, error), "bad batch")
             return
         if batch is None:
@@ -305,8 +310,11 @@ class Links:
             session.in_flight[batch.lane] -= 1
 
     async def _bad_batch(self, session: Session, frame: Frame, error: LinkError) -> None:
-        if not await self.families.bad_batch(session, frame, error):
-            self._broke(session, error)
+        try:
+            if not await self.families.bad_batch(session, frame, error):
+                self._broke(session, error)
+        finally:
+            session.bad_batches -= 1
 
     def _ask(self, session: Session, ask: m.PluginKeyAsk) -> None:
         if session.asks >= _MAX_ASKS:

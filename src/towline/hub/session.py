@@ -69,6 +69,7 @@ class Session:
         self.lanes = LaneReceiver()
         self.in_flight: dict[str, int] = {}
         self.asks = 0
+        self.bad_batches = 0
         self.streams: dict[int, Stream] = {}
         self._next_stream = FIRST_STREAM
         self._tail: asyncio.Task[Any] | None = None
