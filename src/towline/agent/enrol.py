@@ -39,7 +39,7 @@ async def redeem(data: Path, line: str, clock: Clock, *, name: str = "", server:
 
     Doing it again with the same line and key gives the same device.
 
-    :param server: another address for the link than the line's
+    :param server: another address for the link than the line's; of several the first
     :raises InvalidInput: ``enrol.line``
     :raises Refused: the hub's code (a token that is unknown, used or too old), ``link.plaintext``,
     ``link.certificate``
@@ -47,7 +47,7 @@ async def redeem(data: Path, line: str, clock: Clock, *, name: str = "", server:
     :raises LinkError: the other side is not the hub of the line
     """
     parsed = parse_line(line)
-    url = server or parsed.url
+    url = server.partition(",")[0].strip() or parsed.url
     key = device_key(data)
     ca_pem = await fetch_authority(url, parsed.ca) if parsed.ca is not None and url.startswith("wss:") else ""
     context = client_context(url, ca_pem)
