@@ -85,6 +85,14 @@ class Links:
         self.devices: dict[str, Session] = {}
         """Device id → the newest signed-in session here."""
         self._closed: dict[str, float] = {}
+        self._early: list[tuple[str, bytes]] | None = []
+        """What was heard while the hub was still joining the bus; None once it has."""
+
+    def joined(self) -> None:
+        """The hub's endpoint is there: take what was heard meanwhile, in order."""
+        early, self._early = self._early, None
+        for sender, payload in early or ():
+            self.on_message(sender, payload)
 
     # -- out ---------------------------------------------------------------------------------------------------
 
@@ -160,6 +168,9 @@ class Links:
     # -- Receiver ----------------------------------------------------------------------------------------------
 
     def on_message(self, sender: str, payload: bytes) -> None:
+        if self._early is not None:
+            self._early.append((sender, payload))
+            return
         try:
             if peers.is_peer(payload):
                 self.families.on_peer(sender, peers.decode(payload))
