@@ -164,6 +164,8 @@ def _guess(kind: type[msgspec.Struct], key: str) -> str | None:
     return f"did you mean {close[0]}?" if close else "see: towline config reference"
 
 
+_ACCOUNT = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
+"""Account and password inside an address."""
 _AT = re.compile(r"(?P<text>.*?) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
 
 
@@ -213,7 +215,7 @@ def dump(loaded: Loaded[T], *, reveal: bool = False) -> str:
     secret = {setting.key for setting in settings(type(loaded.settings)) if setting.secret}
     tree = msgspec.to_builtins(loaded.settings)
     lines: list[str] = []
-    _dump(tree, (), lines, loaded.sources, frozenset() if reveal else frozenset(secret))
+    _dump(tree, (), lines, loaded.sources, None if reveal else frozenset(secret))
     return "\n".join(lines) + "\n"
 
 
@@ -222,8 +224,9 @@ def _dump(
     path: tuple[str, ...],
     lines: list[str],
     sources: dict[str, str],
-    secret: frozenset[str],
+    secret: frozenset[str] | None,
 ) -> None:
+    """``secret``: keys whose values are hidden; None shows everything."""
     for key, value in tree.items():
         here = (*path, str(key))
         indent = "  " * len(path)
@@ -232,7 +235,9 @@ def _dump(
             _dump(value, here, lines, sources, secret)
             continue
         name = ".".join(here)
-        shown = "********" if name in secret and value else value
+        shown = "********" if secret is not None and name in secret and value else value
+        if isinstance(shown, str) and secret is not None:
+            shown = _ACCOUNT.sub(r"\1:********@", shown)
         text = (
             yaml.safe_dump(shown, default_flow_style=True, width=10_000, allow_unicode=True)
             .removesuffix("...\n")

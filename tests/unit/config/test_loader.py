@@ -110,6 +110,12 @@ def test_dump_says_where_a_value_came_from_and_hides_secrets() -> None:
     assert parse(text, "again").value["gateway"]["mode"] == "a"
 
 
+def test_dump_hides_the_password_inside_an_address() -> None:
+    loaded = load(Tree, file=("t.yaml", "data: 'nats://joe:hush@a:4222,tls://b:1,nats://:hush@c'"))
+    assert "data: nats://joe:********@a:4222,tls://b:1,nats://:********@c" in dump(loaded)
+    assert "joe:hush@a" in dump(loaded, reveal=True)
+
+
 def test_reference_lists_every_setting() -> None:
     page = markdown(Tree)
     for setting in settings(Tree):
