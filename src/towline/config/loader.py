@@ -235,9 +235,7 @@ def _dump(
             _dump(value, here, lines, sources, secret)
             continue
         name = ".".join(here)
-        shown = "********" if secret is not None and name in secret and value else value
-        if isinstance(shown, str) and secret is not None:
-            shown = _ACCOUNT.sub(r"\1:********@", shown)
+        shown = value if secret is None else _masked(value, name, secret)
         text = (
             yaml.safe_dump(shown, default_flow_style=True, width=10_000, allow_unicode=True)
             .removesuffix("...\n")
@@ -245,3 +243,14 @@ def _dump(
         )
         source = sources.get(name)
         lines.append(f"{indent}{key}: {text}" + (f"  # {source}" if source else ""))
+
+
+def _masked(value: Any, name: str, secret: frozenset[str]) -> Any:
+    """``value`` without what is secret in it, however deep it lies in lists."""
+    if name in secret and value:
+        return "********"
+    if isinstance(value, list | tuple):
+        return [_masked(item, f"{name}[]", secret) for item in value]
+    if isinstance(value, dict):
+        return {key: _masked(below, f"{name}.{key}", secret) for key, below in value.items()}
+    return _ACCOUNT.sub(r"\1:********@", value) if isinstance(value, str) else value
