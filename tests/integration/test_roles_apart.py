@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -21,6 +22,7 @@ from tests.helpers import free_port, wait_until
 from tests.integration.product import TOWLINE, environment
 from tests.integration.wrong.wire import TEXT, Wire, encode
 from tests.natsserver import NatsServer
+from towline.app.settings import load_settings
 
 pytestmark = [pytest.mark.needs_nats, pytest.mark.slow]
 
@@ -307,3 +309,13 @@ def test_a_role_without_nats_says_so(tmp_path: Path) -> None:
     assert hub.process.wait(10) == 2
     assert "joined by NATS" in hub.output()
     assert os.listdir(tmp_path / "hub") == ["output-1.txt"]
+
+
+def test_the_settings_in_the_guide_are_taken(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "roles-apart.md"
+    blocks = re.findall(r"```yaml\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        path = tmp_path / "towline.yaml"
+        path.write_text(block)
+        load_settings(path, environ={})
