@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from towline.hub.links import Links
 
 _BATCH = 100
+_ASKED = 1000
+"""Commands whose fate is asked for at a sign-in; those that stay unknown must not hide the others."""
 _NUDGED = 200
 RESEND_S = 10
 """How long a command may be on its way to an agent that is connected before it is sent again."""
@@ -189,9 +191,10 @@ class Commands:
             self._core.counters["commands.resent"] += 1
             self._send(session, row)
         await self.dispatch(session)
-        lost = await ledger.to_query(*where, now_us, _BATCH)
-        if lost:
-            self._links.send(session, m.encode(m.CommandQuery(command_ids=[row.id for row in lost])))
+        lost = await ledger.to_query(*where, now_us, _ASKED)
+        for at in range(0, len(lost), _BATCH):
+            ids = [row.id for row in lost[at : at + _BATCH]]
+            self._links.send(session, m.encode(m.CommandQuery(command_ids=ids)))
 
     async def dispatch(self, session: Session) -> None:
         """Send what is queued for the session's device."""

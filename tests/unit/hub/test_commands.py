@@ -287,3 +287,21 @@ async def test_a_link_handed_over_while_the_hub_joins_gets_its_commands(
     assert "failed.internal" not in second.counters()
     await second.close()
     await bus.close()
+
+
+async def test_the_fate_of_every_command_is_asked_for(
+    hub: Hub, agent: FakeAgent, store: Store, clock: ManualClock
+) -> None:
+    now_us = clock.now_us()
+    ids = [f"{n:040x}" for n in range(130)]
+    for one in ids:
+        command = NewCommand(
+            id=one, device_id=agent.device_id, app_guid="g", module="m", name="n", params="[]", user_id="u",
+            user_name="ada", created_us=now_us, expires_us=now_us + 1_000_000, idempotency_key=None,
+        )  # fmt: skip
+        await store.ledger.create("main", command)
+        await store.ledger.mark_sent("main", one, now_us)
+    clock.advance(100)
+    await agent.login()
+    await agent.wait(m.CommandQuery, 2)
+    assert [one for query in agent.got(m.CommandQuery) for one in query.command_ids] == ids
