@@ -50,8 +50,12 @@ class Core:
 
     def announce(self, happening: events.Happening) -> None:
         """Tell the doors, after the commit that made it true."""
+        self.announce_encoded(events.encode(happening))
+
+    def announce_encoded(self, payload: bytes) -> None:
+        """The same for what is encoded already."""
         try:
-            self.endpoint.announce(events.encode(happening))
+            self.endpoint.announce(payload)
         except InvalidInput:  # one record of a quarter of a megabyte; it is stored, only the live feed lacks it
             self.counters["events.too_large"] += 1
         else:
@@ -80,10 +84,14 @@ class Core:
         self._tasks.add(task)
         if endless:
             self._endless.add(task)
-            task.add_done_callback(self._endless.discard)
-        task.add_done_callback(self._tasks.discard)
-        # A task that is cancelled before its first step never awaits its coroutine.
-        task.add_done_callback(lambda _: work.close())
+
+        def done(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            self._endless.discard(task)
+            # A task that is cancelled before its first step never awaits its coroutine.
+            work.close()
+
+        task.add_done_callback(done)
         return task
 
     async def _guard(self, work: Coroutine[Any, Any, Any], name: str) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
@@ -16,7 +16,7 @@ from towline.hub.session import Session
 from towline.hub.soundness import sound
 from towline.protocols.link import messages as m
 from towline.protocols.link.frames import Frame, LinkError
-from towline.protocols.link.items import Batch, Dec, Lane, Record
+from towline.protocols.link.items import Batch, Lane, Record
 from towline.protocols.link.lanes import STREAM_OF_LANE
 from towline.store.rows import StepOutcome, Stored
 
@@ -159,18 +159,9 @@ class Ingest:
         core, device_id = self._core, stored.device_id
         if stored.steps:
             self._on_steps(workgroup, stored.steps)
-        if not core.endpoint.members("door"):
-            return
-        for part, first_id in parts(stored):
-            core.announce(
-                events.RecordsStored(
-                    workgroup=workgroup,
-                    device_id=device_id,
-                    first_message_id=first_id,
-                    store_time_us=stored.stored_us,
-                    records=[_record(record, first_id + at) for at, record in enumerate(part)],
-                )
-            )
+        if stored.records:
+            for payload in payloads(workgroup, stored):
+                core.announce_encoded(payload)
         if stored.states:
             states = [
                 events.ChangedState(
@@ -223,12 +214,28 @@ class Ingest:
             )
 
 
-def parts(stored: Stored) -> Iterator[tuple[list[Record], int]]:
-    """The records in portions that fit a bus message, each with its first message_id."""
-    first_id = stored.first_message_id
-    for chunk in _chunks(list(stored.records), _size):
-        yield chunk, first_id
-        first_id += len(chunk)
+def payloads(workgroup: str, stored: Stored) -> Iterator[bytes]:
+    """The records as encoded happenings, in order; in halves of halves where they would not fit a bus message."""
+    records = [_record(record, id_) for id_, record in enumerate(stored.records, stored.first_message_id)]
+    return _halved(workgroup, stored, records)
+
+
+def _halved(workgroup: str, stored: Stored, records: list[events.StoredRecord]) -> Iterator[bytes]:
+    payload = events.encode(
+        events.RecordsStored(
+            workgroup=workgroup,
+            device_id=stored.device_id,
+            first_message_id=records[0].message_id,
+            store_time_us=stored.stored_us,
+            records=records,
+        )
+    )
+    if len(payload) <= _ANNOUNCE_BYTES or len(records) == 1:
+        yield payload
+        return
+    middle = len(records) // 2
+    yield from _halved(workgroup, stored, records[:middle])
+    yield from _halved(workgroup, stored, records[middle:])
 
 
 def _chunks(items: list[_T], size: Callable[[_T], int]) -> Iterator[list[_T]]:
@@ -245,18 +252,6 @@ def _chunks(items: list[_T], size: Callable[[_T], int]) -> Iterator[list[_T]]:
         yield chunk
 
 
-def _size(record: Record) -> int:
-    """At most about what a record takes in a happening."""
-    total = 100 + len(record.table) + len(record.source)
-    for name, value in record.fields.items():
-        total += 16 + 4 * len(name)
-        if isinstance(value, str):
-            total += 4 * len(value)
-        elif isinstance(value, Dec):
-            total += len(value.text)
-    return total
-
-
 def _record(record: Record, message_id: int) -> events.StoredRecord:
     return events.StoredRecord(
         message_id=message_id,
@@ -264,8 +259,6 @@ def _record(record: Record, message_id: int) -> events.StoredRecord:
         table=record.table,
         source=record.source,
         event_time_us=record.event_time_us,
-        fields={
-            name: ("d", value.text) if type(value) is Dec else value  # type: ignore[misc]
-            for name, value in record.fields.items()
-        },
+        # A Dec is ["d", text] on the wire, as a decimal in a happening is.
+        fields=cast("dict[str, events.WireValue]", record.fields),
     )
