@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_behind_proxy_is_said_to_both_doors() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"), [({"api_port": 70000}, "--api-port"), ({"portal_port": -1}, "--portal-port")]
 )
-def test_a_port_out_of_range_names_the_flag(flags: dict[str, object], words: str) -> None:
+def test_a_port_out_of_range_names_the_flag(flags: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         loaded(**flags)
 
