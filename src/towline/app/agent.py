@@ -19,7 +19,7 @@ async def enrol(settings: Settings, line: str) -> str:
     from towline.agent.daemon import enrol as redeem
 
     identity = await redeem(settings.agent, line, SystemClock())
-    return f"enrolled as device {identity.device_id} of workgroup {identity.workgroup}; start the agent with: towline agent"
+    return f"enrolled as device {identity.device_id} of workgroup {identity.workgroup}"
 
 
 def main() -> int:

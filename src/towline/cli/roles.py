@@ -86,16 +86,27 @@ def agent(
 def enrol(
     context: typer.Context,
     line: Annotated[str, typer.Argument(help="The line that the portal shows; - reads it from standard input.")] = "-",
+    data: Annotated[Path | None, typer.Option(help="The agent's data directory; default ./towline-data/agent.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Enrol this device with a one-time line (also accepted as TOWLINE_ENROLMENT, or on standard input)."""
     import asyncio
     import os
+    import shlex
     import sys
 
     from towline.app.agent import enrol as redeem
     from towline.app.settings import Flags, load_settings
 
-    data, config = context.obj
+    before = context.obj
+    data, config = data or before[0], config or before[1]
     text = line if line != "-" else os.environ.get("TOWLINE_ENROLMENT") or sys.stdin.readline()
     settings = load_settings(config, flags=Flags(agent_data=data).given()).settings
-    typer.echo(asyncio.run(redeem(settings, text.strip())))
+    done = asyncio.run(redeem(settings, text.strip()))
+    start = [
+        "towline",
+        "agent",
+        *(["--data", str(data)] if data else []),
+        *(["--config", str(config)] if config else []),
+    ]
+    typer.echo(f"{done}; start the agent with: {shlex.join(start)}")
