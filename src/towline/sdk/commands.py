@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from towline.errors import NotFound, Refused, Unavailable
 from towline.protocols.octo import messages as m
 from towline.protocols.octo.declaration import Declaration
 from towline.protocols.octo.envelope import Name
@@ -111,6 +112,10 @@ class CommandRunner:
         except asyncio.CancelledError:
             self._finish(command, call.name, "ERRORED", {"error": "the plugin is stopping"})
             raise
+        except (NotFound, Refused, Unavailable) as exc:  # said on purpose: no traceback
+            log.warning("command %s failed: %s", call.name, exc)
+            self._finish(command, call.name, "ERRORED", {"error": str(exc)})
+            return
         except Exception as exc:
             log.exception("command %s failed", call.name)
             self._finish(command, call.name, "ERRORED", {"error": f"{type(exc).__name__}: {exc}"})
