@@ -187,8 +187,7 @@ class Journal:
         """After a start: ``delivering`` becomes unknown; returns all that is not final, oldest first."""
 
         def recover(connection: sqlite3.Connection) -> list[Entry]:
-            oldest = now_us - MAX_COMMAND_LIFE_S * US_PER_SECOND
-            connection.execute("DELETE FROM command WHERE received_us < ?", (oldest,))
+            _forget(connection, now_us)
             note = "the agent ended while it handed the command to the plugin"
             cut = connection.execute("SELECT command_id FROM command WHERE state = 'delivering'").fetchall()
             for (command_id,) in cut:
@@ -209,10 +208,7 @@ class Journal:
 
     async def prune(self, now_us: int) -> int:
         """Forget what is older than 30 days; how many that were."""
-        oldest = now_us - MAX_COMMAND_LIFE_S * US_PER_SECOND
-        return await self._database.run(
-            lambda connection: connection.execute("DELETE FROM command WHERE received_us < ?", (oldest,)).rowcount
-        )
+        return await self._database.run(lambda connection: _forget(connection, now_us))
 
     async def entry(self, command_id: str) -> Entry | None:
         """One command as it stands."""
@@ -221,6 +217,14 @@ class Journal:
     def _report(self, connection: sqlite3.Connection, entry: Entry) -> None:
         step = CommandStep(entry.command_id, entry.step, entry.step_us, entry.result, entry.note)
         self._outgoing.add(connection, "urgent", [step])
+
+
+def _forget(connection: sqlite3.Connection, now_us: int) -> int:
+    """What still waits stays, whatever the clock says: it has to expire, and be reported."""
+    oldest = now_us - MAX_COMMAND_LIFE_S * US_PER_SECOND
+    return connection.execute(
+        "DELETE FROM command WHERE received_us < ? AND state NOT IN ('received', 'delivering')", (oldest,)
+    ).rowcount
 
 
 def _read(connection: sqlite3.Connection, command_id: str) -> Entry | None:

@@ -123,6 +123,7 @@ async def test_rows_live_thirty_days_and_no_command_longer() -> None:
         entry = await book.receive(command(expires=1e12), NOW)
         assert entry is not None
         assert entry.deadline_us == NOW + 30 * DAY_US
+        await book.step("c", "delivered", NOW)
         assert await book.prune(NOW + 29 * DAY_US) == 0
         assert await book.prune(NOW + 31 * DAY_US) == 1
         assert await book.entry("c") is None
@@ -163,3 +164,12 @@ def test_what_is_reported_expired_or_not_executed_was_never_written(actions: lis
                 assert entry.state in FINAL
 
     asyncio.run(run())
+
+
+async def test_a_clock_that_jumps_ahead_forgets_nothing_that_waits() -> None:
+    async with journal() as (book, _):
+        await book.receive(command("waits"), NOW)
+        await book.receive(command("ended"), NOW)
+        await book.step("ended", "expired", NOW)
+        assert await book.prune(NOW + 400 * DAY_US) == 1
+        assert [entry.command_id for entry in await book.recover(NOW + 400 * DAY_US)] == ["waits"]
