@@ -147,9 +147,10 @@ class PluginCore:
         if isinstance(event, Registered):
             self._register(connection, key, event)
             return
+        # What came before a newer connection of the plugin took its place was signed as well, and counts.
         plugin = self.plugins.get(connection.session.app_guid or "")
-        if plugin is None or plugin.connection is not connection:
-            return  # replaced or revoked while this frame waited
+        if plugin is None:
+            raise OctoError(Reason.SEQUENCE, "this plugin is not registered any more")
         match event:
             case MetricsReported():
                 self._put("live", metric_records(plugin.app_name, event.module, event.metrics))
