@@ -468,3 +468,15 @@ async def test_what_was_sent_before_the_plugin_came_back_counts(port: Port, monk
     await until(lambda: any(one["step"] == "acked" for one in port.of("command")), what="acked")
     await until(lambda: port.of("metric"), what="metric")
     await new.close()
+
+
+async def test_an_ack_counts_even_if_its_states_cannot_be_kept(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = await port.plugin()
+    command_id = port.standalone.send_command(GUID, "room", "greet", {"person": "Buzz"})
+    await plugin.wait(Name.COMMAND)
+    with monkeypatch.context() as patch:
+        patch.setattr(port.standalone.plugins.core._outgoing, "append", lambda lane, items: False)
+        await plugin.ack(command_id, "ACKED", {"x": 1}, states=[{"name": "mood", "value": "done"}])
+        assert (await plugin.refused())["code"] == "-320000"
+    await until(lambda: any(one["step"] == "acked" for one in port.of("command")), what="acked")
+    await plugin.close()

@@ -182,9 +182,11 @@ class PluginCore:
                 )
             case CommandAcked():
                 states = self._states(plugin, event.step.command.module, event.states)
-                if states:
-                    self._put("urgent", states)  # at once, outside the regular upload (spec octo §1.2)
-                self.commands.acked(plugin, event)
+                try:
+                    if states:
+                        self._put("urgent", states)  # at once, outside the regular upload (spec octo §1.2)
+                finally:  # the book has the ack; it cannot come again
+                    self.commands.acked(plugin, event)
             case LocalCommandAsked():
                 self.commands.local(plugin, event)
 
