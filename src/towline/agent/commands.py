@@ -117,7 +117,7 @@ class CommandDesk:
             await self._deliver(entry, self._plugins[guid])
 
     async def _query(self, query: CommandQuery) -> None:
-        ended = await self._journal.query(query.command_ids, self._clock.now_us(), cancel=query.cancel)
+        ended = await self._journal.query(query, self._clock.now_us())
         for command_id in ended:
             self._waiting.pop(command_id, None)
 
