@@ -26,6 +26,7 @@ from tests.integration.agentworld import CLOCK, World, online, running, settings
 from tests.integration.test_agent_hub import eventually
 from tests.unit.protocols.link.keys import Key, verify
 from towline.agent.daemon import Agent
+from towline.agent.enrol import redeem
 from towline.agent.identity import Identity, save_identity
 from towline.agent.tls import fetch_authority
 from towline.errors import Refused, Unavailable
@@ -330,6 +331,12 @@ async def test_an_agent_that_cannot_reach_anyone_stops_at_once(tmp_path: Path) -
         began = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - began < 2.0
     assert agent.stats()["link.dials"] >= 1
+
+
+@pytest.mark.parametrize("ca", ["", "." + "A" * 43])
+async def test_a_host_that_is_no_name_is_said(tmp_path: Path, ca: str) -> None:
+    with pytest.raises(Unavailable, match="cannot reach"):
+        await redeem(tmp_path, f"wss://{chr(233) * 70}:1/link/v1#{'t' * 32}.{'A' * 43}{ca}", CLOCK)
 
 
 async def test_plain_text_off_loopback_is_never_dialled(tmp_path: Path) -> None:
