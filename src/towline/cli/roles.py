@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from towline.cli.config import ConfigFile
-from towline.cli.up import BehindProxy, Data, Listen, become_role
+from towline.cli.up import BehindProxy, Data, Listen, become_role, need_server
 
 BusUrl = Annotated[str | None, typer.Option("--bus", help="NATS server that joins the processes: nats://host:4222.")]
 
@@ -28,6 +28,7 @@ def gateway(
     """Run one gateway node: client connections, the push API, agents' links."""
     from towline.app.settings import Flags, load_settings
 
+    need_server()
     flags = Flags(
         data=data,
         bus=bus,
@@ -50,6 +51,7 @@ def hub(
     """Run one hub with its doors: devices, commands, users, REST, socket.io, the portal."""
     from towline.app.settings import Flags, load_settings
 
+    need_server()
     flags = Flags(data=data, bus=bus, portal_port=portal_port, listen=listen, behind_proxy=behind_proxy or None)
     become_role("towline.app.hub", load_settings(config, flags=flags.given()).settings)
 

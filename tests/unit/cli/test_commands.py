@@ -242,3 +242,11 @@ def test_agent_enrol_says_how_to_start(words: tuple[str, ...], tmp_path: Path, m
     result = invoke(*(word.format(tmp_path) for word in words), "wss://x/link/v1#t")
     assert result.output == f"enrolled; start the agent with: towline agent --data {tmp_path}\n"
     assert redeemed == [(str(tmp_path), "wss://x/link/v1#t")]
+
+
+@pytest.mark.parametrize("role", ["up", "gateway", "hub"])
+def test_a_base_install_says_what_it_lacks(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = failure(invoke(role))
+    assert error.code == "cli.server_parts"
+    assert "towline[server]" in str(error)
