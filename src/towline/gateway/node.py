@@ -30,7 +30,7 @@ from towline.gateway.outbox import Outbox
 from towline.gateway.pushapi import PushServer
 from towline.gateway.pushws import PushSockets
 from towline.gateway.service import PushService
-from towline.gateway.settings import GatewaySettings, is_loopback, join_address, split_address
+from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, join_address, split_address
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.tls import tls_context
 from towline.protocols.connmix.mesh import is_mesh
@@ -108,11 +108,7 @@ class Node:
         try:
             self._api = await loop.create_server(self.server.make, host, port, backlog=4096)
         except OSError as error:
-            raise StartError(
-                "gateway.listen",
-                f"cannot listen on {settings.api_listen}: {error.strerror or error}",
-                where="gateway.api_listen",
-            ) from None
+            raise cannot_listen(error, settings.api_listen, "gateway.api_listen") from None
         self.api_address = self._api.sockets[0].getsockname()[:2]
         link_routes = {LINK_PATH: self.links.accept}
         own_link = bool(settings.link_listen)
@@ -150,7 +146,10 @@ class Node:
 
     async def _open(self, port: ClientPort, address: str, where: str) -> None:
         self.ports.append(port)
-        await port.start(*_address(address, where), self._tls)
+        try:
+            await port.start(*_address(address, where), self._tls)
+        except OSError as error:
+            raise cannot_listen(error, address, where) from None
 
     async def _join(self) -> None:
         info = {

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+from towline.errors import StartError
 
 Address = Annotated[str, Meta(min_length=3)]
 
@@ -137,3 +141,13 @@ def split_address(address: str) -> tuple[str, int]:
 def join_address(host: str, port: int) -> str:
     """The inverse of :func:`split_address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def cannot_listen(error: OSError, address: str, where: str) -> StartError:
+    """Why a port could not be opened, in one line; ``where`` is the setting."""
+    if error.errno == errno.EADDRINUSE:
+        return StartError(
+            "port.taken", f"{address} is in use", where=where, hint="choose another port, or stop what has it"
+        )
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StartError("gateway.listen", f"cannot listen on {address}: {reason}", where=where)
