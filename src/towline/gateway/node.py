@@ -29,6 +29,7 @@ from towline.gateway.mesh import Mesh
 from towline.gateway.outbox import Outbox
 from towline.gateway.pushapi import PushServer
 from towline.gateway.pushws import PushSockets
+from towline.gateway.queues import Queues
 from towline.gateway.service import PushService
 from towline.gateway.settings import GatewaySettings, is_loopback, join_address, split_address
 from towline.gateway.snowflake import Snowflakes
@@ -37,6 +38,9 @@ from towline.protocols.connmix.mesh import is_mesh
 from towline.protocols.link.limits import LINK_PATH
 
 log = logging.getLogger("towline.gateway")
+
+FINISH_S = 2.0
+"""How long a node that stops waits for consumers to take what waits in topics."""
 
 STATUS_CALL = b"\x01status"
 """A bus call with this payload is answered with the node's status as JSON (for doors)."""
@@ -72,11 +76,14 @@ class Node:
         self.channels = Channels()
         self.realm = Realm(self.outbox, self.channels)
         self.mesh = Mesh(self.realm, loop, settings.answer_s, settings.max_push_bytes)
+        self.queues = Queues(settings.queue, settings.max_push_bytes, self._number)
+        self.realm.queues = self.queues
         self.ids = Snowflakes(self._clock)
         self.links = LinkEntry(self.ids, self._clock)
         self.access = Access(settings.users, settings.hosts, settings.origins, settings.api_listen)
         self.sockets = PushSockets(
             self.mesh,
+            self.queues,
             settings.max_push_bytes,
             settings.api_body_bytes,
             settings.outbox_bytes,
@@ -152,6 +159,9 @@ class Node:
         self.ports.append(port)
         await port.start(*_address(address, where), self._tls)
 
+    def _number(self) -> int:
+        return self._endpoint.number if self._endpoint is not None else -1
+
     async def _join(self) -> None:
         info = {
             "version": __version__,
@@ -173,6 +183,7 @@ class Node:
         for port in self.ports:
             port.stop_listening()
         await self._drain()
+        await _settled(lambda: not self.queues.moving, FINISH_S)
         self.sockets.close()
         self.server.close()
         await _settled(
@@ -184,6 +195,8 @@ class Node:
         for protocol in list(self.server.protocols):
             protocol.abort()
         self.links.close()
+        if left := self.queues.discard():
+            log.warning("messages still waited in topics; they are gone", extra={"messages": left})
         self.mesh.close()
         self.loop_lag.stop()
         if self._endpoint is not None:
@@ -274,6 +287,8 @@ class Node:
             "clients": len(self.realm.connections),
             "links": len(self.links),
             "channels": len(self.channels),
+            "topics": len(self.queues.topics),
+            "queued": self.queues.waiting,
             "frames": self.outbox.counters.frames,
             "messages": sum(port.counters.messages for port in self.ports),
             "loop_lag_ms": round(self.loop_lag.worst * 1000, 1),
