@@ -195,7 +195,8 @@ def one_run(template: Path, known: dict[str, Any], links: int, seconds: float) -
             )
             with generator(fleet, folder) as order:
                 found = {"signing in": order("connect", n=links)}
-                order("paced", rate=RATE, seconds=1.2)  # series are made, caches warm
+                # Series are made, caches are warm, the doors have answered a first request.
+                order("paced", rate=RATE, seconds=1.2, commands=True)
                 found["paced"] = order("paced", rate=RATE, seconds=seconds)
                 found["with commands"] = order("paced", rate=RATE, seconds=seconds, commands=True)
                 found["saturated, 10 a batch"] = order("saturated", records=1, seconds=seconds)

@@ -51,6 +51,7 @@ _PRUNE_S = 86_400.0
 _REPORT_S = 3600.0
 _GOODBYE_S = 0.5
 _ENROL_POLL_S = 0.25
+_LINK_AGAIN_S = 5.0
 
 
 def octo_limits(settings: AgentSettings) -> Limits:
@@ -119,6 +120,7 @@ class Agent:
         self.lag_max_s = 0.0
         self._lags = 0
         self._told: dict[str, int] = {}
+        self._adopted = True
         self._clock = clock
         self._enrol_file = EnrolFile(settings, self.data, clock)
         self.database = Database(self.data / DATABASE_FILE)
@@ -189,26 +191,44 @@ class Agent:
     # ------------------------------------------------------------------------------------------------------
 
     async def _link(self, keys: KeyRing, stop: asyncio.Event) -> None:
+        """Enrol if need be, and keep the link; whatever fails (a full disk) is begun anew."""
+        while not stop.is_set():
+            try:
+                await self._enrolled_link(keys, stop)
+                return
+            except Exception:
+                log.exception("the link failed; it is begun anew")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LINK_AGAIN_S):
+                    await stop.wait()
+
+    async def _enrolled_link(self, keys: KeyRing, stop: asyncio.Event) -> None:
         if self.identity is None:
             self.identity = await self._await_enrolment(stop)
             if self.identity is None:
                 return
+            self._adopted = False
+        if not self._adopted:
             await self._adopt(self.identity)
-        self.link = Link(
-            self.settings,
-            self.identity,
-            keys,
-            self.uplink,
-            self,
-            self._clock,
-            spool_id=lambda: self.spool.spool_id,
-            on_rejected=self._rejected,
-        )
+        if self.link is None:
+            self.link = Link(
+                self.settings,
+                self.identity,
+                keys,
+                self.uplink,
+                self,
+                self._clock,
+                spool_id=lambda: self.spool.spool_id,
+                on_rejected=self._rejected,
+            )
+        self.link.identity = self.identity
         await self.link.run(stop)
 
     async def _adopt(self, identity: Identity) -> None:
+        self._adopted = False
         await self.spool.adopt(identity.device_id)
         self.uplink.adopted()
+        self._adopted = True
 
     async def _await_enrolment(self, stop: asyncio.Event) -> Identity | None:
         """Until there is an identity: by ``towline agent enrol`` beside us, or by the line in ``enrol_file``."""

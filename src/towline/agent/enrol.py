@@ -27,6 +27,7 @@ log = logging.getLogger("towline.agent")
 
 DEFAULT_DATA = "./towline-data/agent"
 _RETRY_S = 0.25
+_DISK_RETRY_S = 2.0
 
 
 def data_directory(settings: AgentSettings) -> Path:
@@ -157,6 +158,10 @@ class EnrolFile:
         except TowlineError as error:
             log.error("the line in %s cannot be redeemed: %s", self._path, error)
             self._refused = line
+            return None
+        except OSError as error:  # the disk; the same line with the same key gives the same answer again
+            log.error("the enrolment cannot be kept: %s", error)
+            await asyncio.sleep(_DISK_RETRY_S)
             return None
         log.info("enrolled", extra={"device": identity.device_id, "workgroup": identity.workgroup})
         self._remove()

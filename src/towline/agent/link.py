@@ -80,7 +80,8 @@ class Link:
     """One agent's link.
 
     :ivar online: signed in now
-    :ivar counters: ``dials``, ``welcomes``, ``refused``, ``silent``, ``unknown_frames``, ``bad_frames``
+    :ivar counters: ``dials``, ``welcomes``, ``refused``, ``silent``, ``unknown_frames``, ``bad_frames``,
+    ``failures``
     :ivar last_error: why the last attempt failed
     """
 
@@ -150,6 +151,10 @@ class Link:
                 attempt = max(attempt, 3)
             except TowlineError as error:
                 self._note(error)
+            except Exception as error:
+                self.counters["failures"] += 1
+                log.exception("the link failed")
+                self.last_error = Unavailable("link.failed", f"{type(error).__name__}: {error}")
             self._turn += 1
             await _sleep(self._wait_s(attempt, retry_after), stop)
             attempt += 1

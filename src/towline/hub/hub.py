@@ -201,8 +201,8 @@ class _Families:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def batch(self, session: Session, batch: Batch) -> None:
-        await self._hub._ingest.batch(session, batch)
+    def batch(self, session: Session, batch: Batch, done: Callable[[], None]) -> None:
+        self._hub._ingest.batch(session, batch, done)
 
     async def bad_batch(self, session: Session, frame: Frame, error: LinkError) -> bool:
         return await self._hub._ingest.bad_batch(session, frame, error)

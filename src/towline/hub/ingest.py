@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -52,9 +53,10 @@ class Ingest:
         self._on_steps = on_steps
         self._audited: dict[str, float] = {}
 
-    async def batch(self, session: Session, batch: Batch) -> None:
-        """Store a batch and acknowledge it. What can never be stored is acknowledged too, counted and audited: a
-        poisoned batch must not block its lane for ever. When the store cannot write, nothing is said: it comes again."""
+    def batch(self, session: Session, batch: Batch, done: Callable[[], None]) -> None:
+        """Store a batch and acknowledge it, then call ``done``. What can never be stored is acknowledged too, counted and
+        audited: a poisoned batch must not block its lane for ever. When the store cannot write, nothing is said: it comes
+        again."""
         core = self._core
         now_us = core.clock.now_us()
         dropped = dict(batch.dropped)
@@ -63,8 +65,22 @@ class Ingest:
             dropped[REJECTED] = dropped.get(REJECTED, 0) + rejected
         if batch.unknown:
             dropped["unknown_kind"] = dropped.get("unknown_kind", 0) + batch.unknown
+
+        def stored(future: asyncio.Future[Stored]) -> None:
+            done()
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is not None:
+                core.spawn(self._failed(session, batch, dropped, error), "ingest")
+                return
+            self._stored(session, batch, future.result())
+            if rejected and not future.result().duplicate:
+                core.counters["ingest.rejected_items"] += rejected
+                core.spawn(self._audit(session, batch.lane, batch.seq, rejected, "ingest.unsound", reason), "ingest")
+
         try:
-            stored = await core.store.records.store_batch(
+            work = core.store.records.store_batch(
                 session.workgroup,
                 session.device_id,
                 batch.spool_id,
@@ -74,28 +90,44 @@ class Ingest:
                 dropped,
                 now_us,
             )
-        except InvalidInput as error:
-            stored = await self._reject(
-                session, batch.spool_id, batch.lane, batch.seq, len(batch.items), dropped, error
-            )
-        except NotFound:  # deleted a moment ago; its link is being closed
-            core.counters["ingest.no_device"] += 1
+        except Unavailable as error:  # closed
+            done()
+            self._unavailable(session, error)
             return
-        except Unavailable as error:
-            core.counters["ingest.store_unavailable"] += 1
-            log.warning("a batch of %s cannot be stored now: %s", session.device_id, error)
-            return
+        core.watch(work, stored)
+
+    async def _failed(self, session: Session, batch: Batch, dropped: dict[str, int], error: BaseException) -> None:
+        if isinstance(error, InvalidInput):
+            items = len(batch.items)
+            try:
+                stored = await self._reject(session, batch.spool_id, batch.lane, batch.seq, items, dropped, error)
+            except (NotFound, Unavailable) as again:
+                error = again
+            else:
+                self._stored(session, batch, stored)
+                return
+        if isinstance(error, NotFound):  # deleted a moment ago; its link is being closed
+            self._core.counters["ingest.no_device"] += 1
+        elif isinstance(error, Unavailable):
+            self._unavailable(session, error)
+        else:
+            raise error
+
+    def _unavailable(self, session: Session, error: Unavailable) -> None:
+        self._core.counters["ingest.store_unavailable"] += 1
+        log.warning("a batch of %s cannot be stored now: %s", session.device_id, error)
+
+    def _stored(self, session: Session, batch: Batch, stored: Stored) -> None:
+        """It is committed: acknowledge, count, tell."""
+        counters = self._core.counters
         self._ack(session, batch.spool_id, batch.lane, stored.acked)
         if stored.duplicate:
-            core.counters["ingest.duplicates"] += 1
+            counters["ingest.duplicates"] += 1
             return
-        if rejected:
-            core.counters["ingest.rejected_items"] += rejected
-            await self._audit(session, batch.lane, batch.seq, rejected, "ingest.unsound", reason)
-        core.counters["ingest.batches"] += 1
-        core.counters["ingest.records"] += len(stored.records)
+        counters["ingest.batches"] += 1
+        counters["ingest.records"] += len(stored.records)
         if stored.gap:
-            core.counters["ingest.gaps"] += stored.gap
+            counters["ingest.gaps"] += stored.gap
         self._tell(session.workgroup, stored)
 
     async def bad_batch(self, session: Session, frame: Frame, error: LinkError) -> bool:

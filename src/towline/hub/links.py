@@ -7,7 +7,7 @@ Callbacks of the bus never block: what takes a transaction runs beside, in order
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Literal, Protocol
 
@@ -37,8 +37,8 @@ _TYPES = frozenset(int(kind) for kind in Type)
 class Families(Protocol):
     """What links hand on to the use-case families."""
 
-    async def batch(self, session: Session, batch: Batch) -> None:
-        """Store and acknowledge."""
+    def batch(self, session: Session, batch: Batch, done: Callable[[], None]) -> None:
+        """Store and acknowledge; ``done`` is called when that is over."""
         ...
 
     async def bad_batch(self, session: Session, frame: Frame, error: LinkError) -> bool:
@@ -312,13 +312,7 @@ class Links:
             self._core.counters["ingest.busy"] += 1  # the agent sends it again
             return
         session.in_flight[batch.lane] = session.in_flight.get(batch.lane, 0) + 1
-        self._core.spawn(self._batch(session, batch), "ingest")
-
-    async def _batch(self, session: Session, batch: Batch) -> None:
-        try:
-            await self.families.batch(session, batch)
-        finally:
-            session.in_flight[batch.lane] -= 1
+        self.families.batch(session, batch, partial(session.landed, batch.lane))
 
     async def _bad_batch(self, session: Session, frame: Frame, error: LinkError) -> None:
         try:

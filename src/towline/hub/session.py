@@ -89,6 +89,10 @@ class Session:
             await asyncio.wait([before])
         await work()
 
+    def landed(self, lane: str) -> None:
+        """A batch of the lane is no longer in flight."""
+        self.in_flight[lane] -= 1
+
     def open_stream(self, stream: Stream) -> int | None:
         """A fresh dynamic stream's number; None when too many are open."""
         if len(self.streams) >= MAX_STREAMS:

@@ -201,6 +201,8 @@ async def test_api_tokens(hub: Hub, ada: UserView, owner: Actor, clock: ManualCl
     assert listed == made.info
     with pytest.raises(Refused):
         await hub.users.tokens.create(as_token, "more", ["manage_devices"])
+    with pytest.raises(Refused, match="manage_access"):
+        await hub.users.tokens.create(as_token, "one that outlives me", ["read"])
     await hub.users.tokens.revoke(actor, made.info.jti)
     with pytest.raises(Refused, match="revoked"):
         await hub.users.verify(made.token)

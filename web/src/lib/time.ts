@@ -21,9 +21,9 @@ export function span(milliseconds: number): string {
   return S.time.d(Math.floor(hours / 24));
 }
 
-/** What remains of a time, rounded up: a line for 15 minutes does not begin with "14 min". */
+/** What remains of a time, to the nearest minute: a line for 15 minutes does not begin with "14 min". */
 export function left(milliseconds: number): string {
-  return span(milliseconds < 60_000 ? milliseconds + 999 : Math.ceil(milliseconds / 60_000) * 60_000);
+  return span(milliseconds < 60_000 ? milliseconds + 999 : Math.round(milliseconds / 60_000) * 60_000);
 }
 
 /** How long something took: "840 ms", "3.2 s", then as span(). */

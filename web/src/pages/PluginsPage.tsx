@@ -75,7 +75,7 @@ export default function PluginsPage() {
                   <th>{S.pluginsPage.columns.name}</th>
                   <th className="hidephone">{S.pluginsPage.columns.guid}</th>
                   <th className="hidephone">{S.pluginsPage.columns.platform}</th>
-                  <th className="end">{S.pluginsPage.columns.devices}</th>
+                  <th className="end hidephone">{S.pluginsPage.columns.devices}</th>
                   <th className="hidephone">{S.pluginsPage.columns.created}</th>
                   {manage && <th />}
                 </tr>
@@ -95,7 +95,7 @@ export default function PluginsPage() {
                     <td className="muted nowrap hidephone">
                       {each.platform} · {each.architecture}
                     </td>
-                    <td className="end">{each.devices}</td>
+                    <td className="end hidephone">{each.devices}</td>
                     <td className="muted nowrap hidephone">
                       <Ago time={each.created_at} />
                     </td>

@@ -175,7 +175,7 @@ class BatchPart(Body, frozen=True, kw_only=True):
 
 class Command(Body, frozen=True, kw_only=True):
     """hub → agent. ``params`` is the JSON text of octo's ``params`` list; ``expires_in_s`` is what remains of
-    its life.
+    its life, ``sent_s_ago`` when it was first sent: a journal that is younger may have lost it.
     """
 
     command_id: str
@@ -184,17 +184,20 @@ class Command(Body, frozen=True, kw_only=True):
     name: str
     params: bytes = b"[]"
     expires_in_s: float = 60.0
+    sent_s_ago: float = 0.0
 
 
 class CommandQuery(Body, frozen=True, kw_only=True):
     """hub → agent: what became of these? Answered by CommandStep items, from the journal.
 
-    One that the journal does not know is entered as never to be executed and answered ``not_executed``. With
-    ``cancel``, so is one that was received and not delivered yet.
+    One that the journal does not know is entered as never to be executed and answered ``not_executed``; unless the
+    journal is younger than the command (``sent_s_ago``, beside each id), then the answer is ``unknown``. With
+    ``cancel``, one that was received and not delivered yet is ``not_executed`` too.
     """
 
     command_ids: list[str]
     cancel: bool = False
+    sent_s_ago: list[float] = []
 
 
 class PluginKeyAsk(Body, frozen=True, kw_only=True):
