@@ -29,6 +29,8 @@ from towline.gateway.mesh import Mesh
 from towline.gateway.outbox import Outbox
 from towline.gateway.pushapi import PushServer
 from towline.gateway.pushws import PushSockets
+from towline.gateway.queuemesh import QueueMesh
+from towline.gateway.queues import Queues
 from towline.gateway.service import PushService
 from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, join_address, split_address
 from towline.gateway.snowflake import Snowflakes
@@ -37,6 +39,12 @@ from towline.protocols.connmix.mesh import is_mesh
 from towline.protocols.link.limits import LINK_PATH
 
 log = logging.getLogger("towline.gateway")
+
+TICK_S = 1.0
+"""How often offers of messages to other nodes are looked after."""
+
+FINISH_S = 2.0
+"""How long a node that stops waits for consumers to take what waits in topics."""
 
 STATUS_CALL = b"\x01status"
 """A bus call with this payload is answered with the node's status as JSON (for doors)."""
@@ -51,6 +59,7 @@ class Node:
         self._settings = settings
         self._tls: ssl.SSLContext | None = None
         self._endpoint: Endpoint | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._api: asyncio.Server | None = None
         self.ports: list[ClientPort] = []
         self.api_address: tuple[str, int] = ("", 0)
@@ -72,11 +81,16 @@ class Node:
         self.channels = Channels()
         self.realm = Realm(self.outbox, self.channels)
         self.mesh = Mesh(self.realm, loop, settings.answer_s, settings.max_push_bytes)
+        self.queues = Queues(settings.queue, settings.max_push_bytes, self._number)
+        self.realm.queues = self.queues
+        self.queue_mesh = QueueMesh(self.queues, loop.time, lambda: self.mesh.others)
+        self.mesh.on_queue = self.queue_mesh.on_message
         self.ids = Snowflakes(self._clock)
         self.links = LinkEntry(self.ids, self._clock)
         self.access = Access(settings.users, settings.hosts, settings.origins, settings.api_listen)
         self.sockets = PushSockets(
             self.mesh,
+            self.queues,
             settings.max_push_bytes,
             settings.api_body_bytes,
             settings.outbox_bytes,
@@ -151,6 +165,13 @@ class Node:
         except OSError as error:
             raise cannot_listen(error, address, where) from None
 
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self.queue_mesh.tick()
+
+    def _number(self) -> int:
+        return self._endpoint.number if self._endpoint is not None else -1
+
     async def _join(self) -> None:
         info = {
             "version": __version__,
@@ -160,6 +181,8 @@ class Node:
         self._endpoint = await self._bus.open("node", self, info=info, lease_number=True)
         self.ids.attach(self._endpoint)
         self.mesh.attach(self._endpoint)
+        self.queue_mesh.attach(self._endpoint)
+        self._tick()
         self.links.attach(self._endpoint)
 
     async def close(self) -> None:
@@ -172,6 +195,7 @@ class Node:
         for port in self.ports:
             port.stop_listening()
         await self._drain()
+        await _settled(lambda: not self.queues.moving, FINISH_S)
         self.sockets.close()
         self.server.close()
         await _settled(
@@ -183,6 +207,11 @@ class Node:
         for protocol in list(self.server.protocols):
             protocol.abort()
         self.links.close()
+        self.queue_mesh.attach(None)
+        if self._timer is not None:
+            self._timer.cancel()
+        if left := self.queues.discard():
+            log.warning("messages still waited in topics; they are gone", extra={"messages": left})
         self.mesh.close()
         self.loop_lag.stop()
         if self._endpoint is not None:
@@ -233,6 +262,10 @@ class Node:
     def _members_changed(self, member: Member, left: bool) -> None:
         if member.kind == "node":
             self.mesh.members_changed(member if left else None)
+            if left:
+                self.queue_mesh.left(member.address)
+            else:
+                self.queue_mesh.joined(member.address)
         elif member.kind == "hub":
             self.links.hubs_changed()
 
@@ -273,6 +306,8 @@ class Node:
             "clients": len(self.realm.connections),
             "links": len(self.links),
             "channels": len(self.channels),
+            "topics": len(self.queues.topics),
+            "queued": self.queues.waiting,
             "frames": self.outbox.counters.frames,
             "messages": sum(port.counters.messages for port in self.ports),
             "loop_lag_ms": round(self.loop_lag.worst * 1000, 1),

@@ -38,6 +38,20 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     entry: Annotated[str, Meta(description="Python file that handles this listener's connections, or a built-in")] = ""
 
 
+class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Topics in memory."""
+
+    topic_size: Annotated[
+        int, Meta(description="Messages that may wait in one topic; a push to a full topic is an error", ge=1)
+    ] = 2000
+    max_topics: Annotated[
+        int, Meta(description="Topics of one node at once; one that is empty and has no consumer is dropped", ge=1)
+    ] = 100
+    max_bytes: Annotated[
+        int, Meta(description="What may wait in all topics of one node together, 256 bytes a message added", ge=65536)
+    ] = 256 * 1024 * 1024
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the section ``gateway``."""
 
@@ -59,8 +73,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     entry: Annotated[
         str,
         Meta(
-            description="What handles clients of the first port: a Python file, or the built-in `builtin:echo`; "
-            "empty: no clients, agents only"
+            description="What handles clients of the first port: a Python file, or a built-in: `builtin:echo`, "
+            "`builtin:forward:TOPIC` (every message waits in that topic for back ends); empty: no clients, agents only"
         ),
     ] = ""
     listeners: Annotated[tuple[ListenerSettings, ...], Meta(description="Further ports for clients")] = ()
@@ -111,6 +125,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     answer_s: Annotated[
         float, Meta(description="How long a send or publish waits for the counts of another node", gt=0, le=60)
     ] = 1.0
+    queue: Annotated[QueueSettings, Meta(description="Topics that clients' messages wait in")] = QueueSettings()
     drain_s: Annotated[
         float, Meta(description="Closing a node spreads its clients' reconnects over this long", ge=0, le=300)
     ] = 0.0
