@@ -8,7 +8,7 @@ local py, trusted, budget, json_source, mix_source = ...
 local error, getmetatable, loadstring, next, select = error, getmetatable, loadstring, next, select
 local setfenv, tostring, type, rawget = setfenv, tostring, type, rawget
 local byte, gsub, concat = string.byte, string.gsub, table.concat
-local getinfo, xpcall = debug.getinfo, xpcall
+local getinfo, pcall, setmetatable, xpcall = debug.getinfo, pcall, setmetatable, xpcall
 local create, resume, running, yield = coroutine.create, coroutine.resume, coroutine.running, coroutine.yield
 local status, traceback, sethook, count = coroutine.status, debug.traceback, debug.sethook, collectgarbage
 local now = py.now
@@ -48,6 +48,23 @@ local waiting, number = {}, 0
 local current = nil    -- client id of the connection whose callback runs
 local callbacks = {}
 
+-- Lua 5.1 lets 200 protected calls nest. LuaJIT lets the stack run full, where the hook has no room to run.
+local MAX_NESTED = 190
+local depth = setmetatable({}, {__mode = "k"})
+
+local function left(co, level, ...)
+  depth[co] = level
+  return ...
+end
+
+local function entered()
+  local co = running()
+  local level = depth[co] or 0
+  if level >= MAX_NESTED then error("stack overflow: more than " .. MAX_NESTED .. " protected calls inside each other", 3) end
+  depth[co] = level + 1
+  return co, level
+end
+
 -- debug.traceback is a C function: the hook that stops a script does not run inside it.
 function work(fn, a, b, c)
   while true do
@@ -59,6 +76,7 @@ end
 -- nil: finished. A number: waits under this number. false and a text: failed.
 local function after(co, ok, what, fine, problem)
   current = nil
+  if what ~= AWAIT then depth[co] = nil end
   if not ok then
     if not trusted then sethook(hook, "", STEP) end
     return false, traceback(co, tostring(what))
@@ -126,8 +144,8 @@ end
 local new_json = loadstring(json_source, "=[json]")
 local new_mix = loadstring(mix_source, "=[mix]")
 
-local env = copy(_G, [[assert error ipairs next pairs pcall rawequal rawget rawset select setmetatable tonumber
-  tostring type unpack xpcall setfenv getfenv _VERSION]])
+local env = copy(_G, [[assert error ipairs next pairs rawequal rawget rawset select setmetatable tonumber
+  tostring type unpack setfenv getfenv _VERSION]])
 env.table = copy(table, "concat foreach foreachi getn insert maxn remove sort")
 env.math = copy(math, [[abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min
   mod modf pi pow rad random randomseed sin sinh sqrt tan tanh]])
@@ -144,6 +162,23 @@ env.coroutine = {
   end,
 }
 getmetatable("").__index = env.string
+
+local function handled(handler, ok, ...)
+  if ok then return ok, ... end
+  return false, handler(...)
+end
+
+function env.pcall(fn, ...)
+  local co, level = entered()
+  return left(co, level, pcall(fn, ...))
+end
+
+function env.xpcall(fn, handler, ...)
+  local co, level = entered()
+  -- A handler that loops could not be stopped inside LuaJIT's own call of it: others run once the stack is unwound.
+  if handler == env.debug.traceback then return left(co, level, xpcall(fn, traceback, ...)) end
+  return left(co, level, handled(handler, pcall(fn, ...)))
+end
 
 function env.getmetatable(value)
   if type(value) == "userdata" then return nil end

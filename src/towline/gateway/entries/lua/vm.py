@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ SPARE_BYTES = 16 * 1024 * 1024
 
 MAX_SOURCE_BYTES = 4 * 1024 * 1024
 
+_OURS = re.compile(r"^\[(?:driver|mix|json)\]:\d+: ")
 _HERE = Path(__file__).parent
 _DRIVER, _JSON, _MIX = ((_HERE / name).read_bytes() for name in ("driver.lua", "json.lua", "mix.lua"))
 
@@ -205,8 +207,9 @@ def _text(raw: bytes | str) -> str:
 
 def _readable(trace: str) -> str:
     """A traceback without our own frames."""
-    lines = trace.split("\n")
-    return "\n".join(line for line in lines if "[driver]:" not in line and "[C]: in function 'xpcall'" not in line)
+    first, *frames = trace.split("\n")
+    seen = [line for line in frames if not line.startswith("\t[driver]:") and line != "\t[C]: in function 'xpcall'"]
+    return "\n".join([_OURS.sub("", first), *seen])
 
 
 def _print(data: bytes) -> None:
