@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m benchmarks.run fanout|echo|push|ingest [--runs 7] [--seconds 2]``: measure, compare, print a table.
+"""``python -m benchmarks.run fanout|echo|push|ingest|store [--runs 7] [--seconds 2]``: measure, compare, print a table.
 
 Server and generator are pinned to one core each; peers take turns; medians are compared. What counts is CPU time a
 message: rates swing with the machine's neighbours.
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import ingest as device_path
 from benchmarks import peers
 from benchmarks.harness import (
     ROOT,
@@ -147,20 +148,24 @@ def push(tool: Path, runs: int, seconds: float) -> tuple[list[Series], list[str]
     return series, notes, compare(series, "srv_us_per_req", "req_per_s", "request")
 
 
-TASKS = {"fanout": fanout, "echo": echo, "push": push}
+def ingest(tool: Path, runs: int, seconds: float) -> tuple[list[Series], list[str], str]:
+    return device_path.measure(runs, seconds)
+
+
+TASKS = {"fanout": fanout, "echo": echo, "push": push, "ingest": ingest}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("task", nargs="?", default="all", choices=[*TASKS, "ingest", "all"])
+    parser.add_argument("task", nargs="?", default="all", choices=[*TASKS, "store", "all"])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0)
     chosen = parser.parse_args()
-    if chosen.task in ("ingest", "all"):
+    if chosen.task in ("store", "all"):
         # The store has no peer to take turns with and needs no generator: it measures itself.
-        ingest = [str(ROOT / "ingest_store.py"), "--runs", str(chosen.runs), "--seconds", str(chosen.seconds)]
-        subprocess.run([sys.executable, *ingest], check=True)
-        if chosen.task == "ingest":
+        store = [str(ROOT / "ingest_store.py"), "--runs", str(chosen.runs), "--seconds", str(chosen.seconds)]
+        subprocess.run([sys.executable, *store], check=True)
+        if chosen.task == "store":
             return
     tool = compile_tools()["wsload"]
     for task in TASKS if chosen.task == "all" else [chosen.task]:

@@ -10,9 +10,16 @@ import json
 import logging
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    9: "\\t",
+    10: "\\n",
+    13: "\\r",
+}
+"""Names and paths that come from outside must not make lines of their own, or colours."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -37,7 +44,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         extra = "".join(f" {key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
-        text = f"{stamp} {record.levelname:<7} {record.name}  {record.getMessage()}{extra}"
+        text = f"{stamp} {record.levelname:<7} {record.name}  {record.getMessage()}{extra}".translate(_CONTROLS)
         return f"{text}\n{_error(self, record)}" if record.exc_info else text
 
 

@@ -2,7 +2,8 @@
 """An agent as a process of its own, which tests kill. ``python -m tests.integration.agentprocess SETTINGS [CRASH]``.
 
 CRASH names where the process kills itself, as a power cut would: ``before:STEP`` or ``after:STEP`` of the journal, where
-STEP is ``receive``, ``delivering``, ``send`` or a step such as ``delivered``.
+STEP is ``receive``, ``delivering``, ``send`` or a step such as ``delivered``; or of a change of the device's key:
+``key.ask``, ``key.answered``, ``key.use``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 from tests.helpers import until
 from towline.agent.daemon import run_agent
 from towline.agent.journal import Journal
+from towline.agent.keyring import KeyRing
 from towline.agent.plugincore import Plugin
 from towline.agent.settings import AgentSettings
 from towline.clock import SystemClock
@@ -89,7 +91,9 @@ def crash_at(where: str) -> None:
 
         setattr(owner, name, around)
 
-    if step in ("receive", "delivering"):
+    if step.startswith("key."):
+        wrap(KeyRing, {"ask": "ask", "answered": "answered", "use": "_use_next"}[step[4:]], lambda arguments: True)
+    elif step in ("receive", "delivering"):
         wrap(Journal, step, lambda arguments: True)
     elif step == "send":
         original = Plugin.send

@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,6 +26,7 @@ from tests.integration.agentworld import CLOCK, World, online, running, settings
 from tests.integration.test_agent_hub import eventually
 from tests.unit.protocols.link.keys import Key, verify
 from towline.agent.daemon import Agent
+from towline.agent.enrol import redeem
 from towline.agent.identity import Identity, save_identity
 from towline.agent.tls import fetch_authority
 from towline.errors import Refused, Unavailable
@@ -331,6 +333,12 @@ async def test_an_agent_that_cannot_reach_anyone_stops_at_once(tmp_path: Path) -
     assert agent.stats()["link.dials"] >= 1
 
 
+@pytest.mark.parametrize("ca", ["", "." + "A" * 43])
+async def test_a_host_that_is_no_name_is_said(tmp_path: Path, ca: str) -> None:
+    with pytest.raises(Unavailable, match="cannot reach"):
+        await redeem(tmp_path, f"wss://{chr(233) * 70}:1/link/v1#{'t' * 32}.{'A' * 43}{ca}", CLOCK)
+
+
 async def test_plain_text_off_loopback_is_never_dialled(tmp_path: Path) -> None:
     enrolled(tmp_path, 9)
     agent = Agent(settings(tmp_path, server="ws://192.0.2.1:1/link/v1"), CLOCK)
@@ -339,3 +347,38 @@ async def test_plain_text_off_loopback_is_never_dialled(tmp_path: Path) -> None:
         assert agent.link is not None
         assert agent.link.last_error is not None
         assert agent.link.last_error.code == "link.plaintext"
+
+
+async def test_no_failure_ends_the_dialling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway(steady) as made:
+        enrolled(tmp_path, made.port)
+        agent = Agent(settings(tmp_path, reconnect_spread_s=0.1), CLOCK)
+        go_online, failures = agent.uplink.online, [RuntimeError("a bug"), OSError(28, "No space left on device")]
+
+        async def fails(*arguments: Any) -> None:
+            if failures:
+                raise failures.pop()
+            await go_online(*arguments)
+
+        monkeypatch.setattr(agent.uplink, "online", fails)
+        async with running(agent):
+            await online(agent)
+            assert agent.link is not None
+            assert agent.link.counters["failures"] == 2
+
+
+async def test_enrolling_on_a_full_disk_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with World(tmp_path / "server") as world:
+        line = tmp_path / "line"
+        line.write_text(await world.line())
+        refusals = [OSError(28, "No space left on device")]
+
+        def full(data: Path, identity: Identity) -> None:
+            if refusals:
+                raise refusals.pop()
+            save_identity(data, identity)
+
+        monkeypatch.setattr("towline.agent.enrol.save_identity", full)
+        async with running(Agent(settings(tmp_path / "agent", enrol_file=str(line)), CLOCK)) as agent:
+            await online(agent)
+            assert not refusals

@@ -444,3 +444,39 @@ async def test_what_was_sent_before_a_goodbye_counts(open_port: Port) -> None:
     await until(lambda: len(open_port.of("presence")) == 2, what="offline")
     assert len(open_port.of("metric")) == 50
     assert open_port.shown[-1]["type"] == "presence"
+
+
+async def test_what_was_sent_before_the_plugin_came_back_counts(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = await port.plugin()
+    command_id = port.standalone.send_command(GUID, "room", "greet", {"person": "Buzz"})
+    await old.wait(Name.COMMAND)
+    keys = port.standalone.plugins.keys
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(guid: str) -> str | None:
+        asked.set()
+        await go.wait()
+        return keys.known(guid)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "get", slow)
+        await old.ack(command_id, "ACKED", {"x": 1})
+        await old.metric("7")
+        await asyncio.wait_for(asked.wait(), 5)
+    new = await port.plugin()
+    go.set()
+    await until(lambda: any(one["step"] == "acked" for one in port.of("command")), what="acked")
+    await until(lambda: port.of("metric"), what="metric")
+    await new.close()
+
+
+async def test_an_ack_counts_even_if_its_states_cannot_be_kept(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = await port.plugin()
+    command_id = port.standalone.send_command(GUID, "room", "greet", {"person": "Buzz"})
+    await plugin.wait(Name.COMMAND)
+    with monkeypatch.context() as patch:
+        patch.setattr(port.standalone.plugins.core._outgoing, "append", lambda lane, items: False)
+        await plugin.ack(command_id, "ACKED", {"x": 1}, states=[{"name": "mood", "value": "done"}])
+        assert (await plugin.refused())["code"] == "-320000"
+    await until(lambda: any(one["step"] == "acked" for one in port.of("command")), what="acked")
+    await plugin.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import time
@@ -25,7 +26,7 @@ from tests.integration.wrong.plugins import MODULE, Octo, Plugins
 from tests.integration.wrong.pushapi import Counted, Http, Sockets
 from tests.integration.wrong.wire import PING, TEXT, Wire, encode
 
-SEED = 20261121
+SEED = int(os.environ.get("TOWLINE_TEST_SEED", "20261121"))
 ENOUGH = 1000
 CALLS_PER_HOUR = 4000
 

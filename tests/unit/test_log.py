@@ -28,3 +28,13 @@ def test_a_traceback_that_is_none_does_not_hide_the_error(formatter: logging.For
     error = ConnectionResetError("handshake")
     broken = (ConnectionResetError, error, ConnectionResetError.__traceback__)
     assert "ConnectionResetError('handshake')" in formatter.format(record(broken))
+
+
+def test_what_comes_from_outside_makes_no_line_of_its_own() -> None:
+    made = logging.makeLogRecord(
+        {"name": "towline.x", "levelname": "INFO", "msg": "device %s", "args": ("a\n12:00 ERROR",)}
+    )
+    made.client = "\x1b[31m\r\x9b"
+    for formatter in (TextFormatter(), JsonFormatter()):
+        assert not set(formatter.format(made)) & set("\n\r\x1b")
+    assert TextFormatter().format(made).endswith(r"device a\n12:00 ERROR client=\x1b[31m\r\x9b")

@@ -64,7 +64,9 @@ class CommandDesk:
         now_us, now = self._clock.now_us(), self._clock.monotonic()
         for entry in await self._journal.recover(now_us):
             if entry.state == "received":
-                self._waiting[entry.command_id] = (entry, now + (entry.deadline_us - now_us) / US_PER_SECOND)
+                # Of a clock that went back meanwhile nothing is known but that no more than the whole life is left.
+                left = min(entry.deadline_us - now_us, entry.deadline_us - entry.received_us)
+                self._waiting[entry.command_id] = (entry, now + left / US_PER_SECOND)
                 continue
             book = self._guard.of(entry.app_guid).commands
             book.sent(
@@ -115,7 +117,7 @@ class CommandDesk:
             await self._deliver(entry, self._plugins[guid])
 
     async def _query(self, query: CommandQuery) -> None:
-        ended = await self._journal.query(query.command_ids, self._clock.now_us(), cancel=query.cancel)
+        ended = await self._journal.query(query, self._clock.now_us())
         for command_id in ended:
             self._waiting.pop(command_id, None)
 
@@ -190,9 +192,9 @@ class CommandDesk:
         )
 
     async def _end(self, entry: Entry, step: str, note: str) -> None:
-        self._waiting.pop(entry.command_id, None)
-        self.counters[step] += 1
         await self._journal.step(entry.command_id, step, self._clock.now_us(), note=note)
+        self._waiting.pop(entry.command_id, None)  # only now: should the disk refuse, the next tick tries again
+        self.counters[step] += 1
 
     # -- acks --------------------------------------------------------------------------------------------------------
 
@@ -231,13 +233,20 @@ class CommandDesk:
                 await self._end(entry, "expired", f"it could not be delivered in its time{away}")
         for guid in list(self._watched):
             book = self._guard.of(guid).commands
-            for late in book.newly_timed_out(now_us):
-                if late.source == "local":
-                    continue
-                self.counters["timed_out"] += 1
-                limit = self._guard.limits.command_timeout_s
-                note = f"the plugin did not answer within {limit} s"
-                await self._journal.step(late.command_id, "timed_out", now_us, note=note)
+            timed_out = book.newly_timed_out(now_us)
+            while timed_out:
+                late = timed_out[0]
+                if late.source != "local":
+                    limit = self._guard.limits.command_timeout_s
+                    note = f"the plugin did not answer within {limit} s"
+                    try:
+                        await self._journal.step(late.command_id, "timed_out", now_us, note=note)
+                    except Unavailable:  # the disk; the next tick tries again
+                        for one in timed_out:
+                            one.timed_out = False
+                        raise
+                    self.counters["timed_out"] += 1
+                del timed_out[0]
             if not book.open():
                 self._watched.discard(guid)
 

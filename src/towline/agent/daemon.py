@@ -17,8 +17,9 @@ from towline.agent.commands import CommandDesk
 from towline.agent.database import Database
 from towline.agent.enrol import EnrolFile, data_directory, enrol
 from towline.agent.files import prepare_directory
-from towline.agent.identity import Identity, device_key, load_identity
+from towline.agent.identity import Identity, load_identity
 from towline.agent.journal import Journal
+from towline.agent.keyring import KeyRing
 from towline.agent.keys import Keys
 from towline.agent.link import Link
 from towline.agent.platform import FileLock
@@ -50,6 +51,7 @@ _PRUNE_S = 86_400.0
 _REPORT_S = 3600.0
 _GOODBYE_S = 0.5
 _ENROL_POLL_S = 0.25
+_LINK_AGAIN_S = 5.0
 
 
 def octo_limits(settings: AgentSettings) -> Limits:
@@ -118,6 +120,7 @@ class Agent:
         self.lag_max_s = 0.0
         self._lags = 0
         self._told: dict[str, int] = {}
+        self._adopted = True
         self._clock = clock
         self._enrol_file = EnrolFile(settings, self.data, clock)
         self.database = Database(self.data / DATABASE_FILE)
@@ -148,7 +151,7 @@ class Agent:
             lock.release()
 
     async def _run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        key = device_key(self.data)
+        keys = KeyRing(self.data, self._clock, days=self.settings.key_days)
         self.identity = load_identity(self.data)
         await self.database.open()
         try:
@@ -160,7 +163,7 @@ class Agent:
                 self._spawn(work)
             ready()
             link_stop = asyncio.Event()
-            linked = self._spawn(self._link(key, link_stop))
+            linked = self._spawn(self._link(keys, link_stop))
             await stop.wait()
             await self._stop(linked, link_stop)
         finally:
@@ -187,27 +190,45 @@ class Agent:
     # -- the link
     # ------------------------------------------------------------------------------------------------------
 
-    async def _link(self, key: Any, stop: asyncio.Event) -> None:
+    async def _link(self, keys: KeyRing, stop: asyncio.Event) -> None:
+        """Enrol if need be, and keep the link; whatever fails (a full disk) is begun anew."""
+        while not stop.is_set():
+            try:
+                await self._enrolled_link(keys, stop)
+                return
+            except Exception:
+                log.exception("the link failed; it is begun anew")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LINK_AGAIN_S):
+                    await stop.wait()
+
+    async def _enrolled_link(self, keys: KeyRing, stop: asyncio.Event) -> None:
         if self.identity is None:
             self.identity = await self._await_enrolment(stop)
             if self.identity is None:
                 return
+            self._adopted = False
+        if not self._adopted:
             await self._adopt(self.identity)
-        self.link = Link(
-            self.settings,
-            self.identity,
-            key,
-            self.uplink,
-            self,
-            self._clock,
-            spool_id=lambda: self.spool.spool_id,
-            on_rejected=self._rejected,
-        )
+        if self.link is None:
+            self.link = Link(
+                self.settings,
+                self.identity,
+                keys,
+                self.uplink,
+                self,
+                self._clock,
+                spool_id=lambda: self.spool.spool_id,
+                on_rejected=self._rejected,
+            )
+        self.link.identity = self.identity
         await self.link.run(stop)
 
     async def _adopt(self, identity: Identity) -> None:
+        self._adopted = False
         await self.spool.adopt(identity.device_id)
         self.uplink.adopted()
+        self._adopted = True
 
     async def _await_enrolment(self, stop: asyncio.Event) -> Identity | None:
         """Until there is an identity: by ``towline agent enrol`` beside us, or by the line in ``enrol_file``."""
@@ -345,6 +366,7 @@ class Agent:
         }
         if self.link is not None:
             groups["link"] = self.link.counters
+            groups["device_key"] = self.link.keys.counters
         flat = {f"{group}.{name}": count for group, counter in groups.items() for name, count in counter.items()}
         flat["spool.bytes"] = self.spool.size
         flat["loop.lags"] = self._lags

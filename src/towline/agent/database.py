@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import queue
 import sqlite3
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from towline.errors import StartError, Unavailable
+
+log = logging.getLogger("towline.agent.database")
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], Any]
@@ -211,7 +214,10 @@ def _settle(
     outcome: list[tuple[asyncio.Future[Any], Any, BaseException | None]], after: list[Callable[[], object]]
 ) -> None:
     for callback in after:
-        callback()
+        try:
+            callback()
+        except Exception:  # whoever waits below must not wait for ever
+            log.exception("what follows a commit failed")
     for future, result, error in outcome:
         if future.done():
             continue

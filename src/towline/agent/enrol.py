@@ -27,6 +27,7 @@ log = logging.getLogger("towline.agent")
 
 DEFAULT_DATA = "./towline-data/agent"
 _RETRY_S = 0.25
+_DISK_RETRY_S = 2.0
 
 
 def data_directory(settings: AgentSettings) -> Path:
@@ -39,7 +40,7 @@ async def redeem(data: Path, line: str, clock: Clock, *, name: str = "", server:
 
     Doing it again with the same line and key gives the same device.
 
-    :param server: another address for the link than the line's
+    :param server: another address for the link than the line's; of several the first
     :raises InvalidInput: ``enrol.line``
     :raises Refused: the hub's code (a token that is unknown, used or too old), ``link.plaintext``,
     ``link.certificate``
@@ -47,7 +48,7 @@ async def redeem(data: Path, line: str, clock: Clock, *, name: str = "", server:
     :raises LinkError: the other side is not the hub of the line
     """
     parsed = parse_line(line)
-    url = server or parsed.url
+    url = server.partition(",")[0].strip() or parsed.url
     key = device_key(data)
     ca_pem = await fetch_authority(url, parsed.ca) if parsed.ca is not None and url.startswith("wss:") else ""
     context = client_context(url, ca_pem)
@@ -157,6 +158,10 @@ class EnrolFile:
         except TowlineError as error:
             log.error("the line in %s cannot be redeemed: %s", self._path, error)
             self._refused = line
+            return None
+        except OSError as error:  # the disk; the same line with the same key gives the same answer again
+            log.error("the enrolment cannot be kept: %s", error)
+            await asyncio.sleep(_DISK_RETRY_S)
             return None
         log.info("enrolled", extra={"device": identity.device_id, "workgroup": identity.workgroup})
         self._remove()

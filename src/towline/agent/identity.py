@@ -5,6 +5,7 @@ directory.
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from towline.agent.files import write_private
+from towline.agent.files import sync_directory, write_private
 from towline.errors import StartError
 
 KEY_FILE = "agent.key"
+NEXT_KEY_FILE = "agent.key.next"
 IDENTITY_FILE = "identity.json"
 _SEED_BYTES = 32
 
@@ -60,7 +62,34 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
 
 def device_key(data: Path) -> DeviceKey:
     """Read the key, or make it at the first start. StartError ``agent.key`` if it is damaged."""
-    path = data / KEY_FILE
+    return _key_of(data / KEY_FILE)
+
+
+def next_key(data: Path, *, make: bool) -> DeviceKey | None:
+    """The key that is to follow, if one was begun; ``make`` begins one. StartError ``agent.key``, OSError."""
+    path = data / NEXT_KEY_FILE
+    return _key_of(path) if make or path.exists() else None
+
+
+def key_made_us(data: Path) -> int:
+    """When the key was taken into use: its file's time (what is restored without times only changes its key early)."""
+    return (data / KEY_FILE).stat().st_mtime_ns // 1000
+
+
+def use_next_key(data: Path, now_us: int) -> None:
+    """The next key takes the key's place, in one step. OSError."""
+    path = data / NEXT_KEY_FILE
+    os.utime(path, ns=(now_us * 1000, now_us * 1000))
+    path.replace(data / KEY_FILE)
+    sync_directory(data)
+
+
+def drop_next_key(data: Path) -> None:
+    """Forget a key that the hub will never take."""
+    (data / NEXT_KEY_FILE).unlink(missing_ok=True)
+
+
+def _key_of(path: Path) -> DeviceKey:
     try:
         seed = path.read_bytes()
     except FileNotFoundError:

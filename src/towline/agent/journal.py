@@ -8,6 +8,9 @@
        │              └─ the agent died in between ──▶ unknown (a later ack still says what happened)
        └──▶ expired | not_executed
 
+A command that was first sent before this journal began, and that it does not know, may have been lost with an earlier
+one: it is entered as ``unknown`` and never runs.
+
 ``delivering`` is committed before the command is written to the plugin and ``delivered`` after, so a command that the
 journal calls expired or not executed never ran. Every step goes to the spool's urgent lane in the same transaction.
 """
@@ -15,15 +18,15 @@ journal calls expired or not executed never ran. Every step goes to the spool's 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from towline.agent.database import Database
 from towline.agent.spool import Outgoing
 from towline.clock import US_PER_SECOND
 from towline.protocols.link.items import CommandStep
 from towline.protocols.link.limits import MAX_COMMAND_LIFE_S
-from towline.protocols.link.messages import Command
+from towline.protocols.link.messages import Command, CommandQuery
 
 FINAL = frozenset({"acked", "errored", "rejected", "expired", "not_executed"})
 _COLUMNS = (
@@ -31,6 +34,8 @@ _COLUMNS = (
     "result, note"
 )
 _MAX_PARAMS = 64 * 1024
+_BORN = "journal_born_us"
+_LOST = "the device's journal is younger than the command; whether it ran is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,11 @@ class Journal:
             known = _read(connection, command.command_id)
             if known is not None:
                 self._report(connection, known)
+                return None
+            if _is_older(connection, command.sent_s_ago, now_us):
+                lost = _unheard(command.command_id, "unknown", now_us, _LOST)
+                _insert(connection, lost)
+                self._report(connection, lost)
                 return None
             entry = Entry(
                 command.command_id,
@@ -140,35 +150,26 @@ class Journal:
 
         return await self._database.run(move)
 
-    async def query(self, command_ids: Sequence[str], now_us: int, *, cancel: bool) -> list[str]:
+    async def query(self, query: CommandQuery, now_us: int) -> list[str]:
         """Report what became of these; those that will never run now because of this are returned.
 
-        An unknown one is entered as not executed, so that it is refused should it come after all.
+        One that is not known here is entered as not executed, so that it is refused should it come after all; or as
+        unknown, when it is older than this journal.
         """
 
         def answer(connection: sqlite3.Connection) -> list[str]:
             ended: list[str] = []
-            for command_id in command_ids:
+            for command_id, sent_s_ago in zip_longest(query.command_ids, query.sent_s_ago[: len(query.command_ids)]):
                 entry = _read(connection, command_id)
                 if entry is None:
-                    entry = Entry(
-                        command_id,
-                        "",
-                        "",
-                        "",
-                        b"[]",
-                        "not_executed",
-                        now_us,
-                        now_us,
-                        None,
-                        "not_executed",
-                        now_us,
-                        None,
-                        "this device never received it",
+                    entry = (
+                        _unheard(command_id, "unknown", now_us, _LOST)
+                        if _is_older(connection, sent_s_ago or 0.0, now_us)
+                        else _unheard(command_id, "not_executed", now_us, "this device never received it")
                     )
                     _insert(connection, entry)
                     ended.append(command_id)
-                elif cancel and entry.state == "received":
+                elif query.cancel and entry.state == "received":
                     note = "cancelled before the plugin had it"
                     connection.execute(
                         "UPDATE command SET state = 'not_executed', step = 'not_executed', step_us = ?, note = ? "
@@ -187,8 +188,8 @@ class Journal:
         """After a start: ``delivering`` becomes unknown; returns all that is not final, oldest first."""
 
         def recover(connection: sqlite3.Connection) -> list[Entry]:
-            oldest = now_us - MAX_COMMAND_LIFE_S * US_PER_SECOND
-            connection.execute("DELETE FROM command WHERE received_us < ?", (oldest,))
+            connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (_BORN, str(now_us)))
+            _forget(connection, now_us)
             note = "the agent ended while it handed the command to the plugin"
             cut = connection.execute("SELECT command_id FROM command WHERE state = 'delivering'").fetchall()
             for (command_id,) in cut:
@@ -209,10 +210,7 @@ class Journal:
 
     async def prune(self, now_us: int) -> int:
         """Forget what is older than 30 days; how many that were."""
-        oldest = now_us - MAX_COMMAND_LIFE_S * US_PER_SECOND
-        return await self._database.run(
-            lambda connection: connection.execute("DELETE FROM command WHERE received_us < ?", (oldest,)).rowcount
-        )
+        return await self._database.run(lambda connection: _forget(connection, now_us))
 
     async def entry(self, command_id: str) -> Entry | None:
         """One command as it stands."""
@@ -221,6 +219,25 @@ class Journal:
     def _report(self, connection: sqlite3.Connection, entry: Entry) -> None:
         step = CommandStep(entry.command_id, entry.step, entry.step_us, entry.result, entry.note)
         self._outgoing.add(connection, "urgent", [step])
+
+
+def _unheard(command_id: str, state: str, now_us: int, note: str) -> Entry:
+    """The entry of a command that is known by its id only."""
+    return Entry(command_id, "", "", "", b"[]", state, now_us, now_us, None, state, now_us, None, note)
+
+
+def _is_older(connection: sqlite3.Connection, sent_s_ago: float, now_us: int) -> bool:
+    """Whether a command was first sent before this journal began."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_BORN,)).fetchone()
+    return row is not None and sent_s_ago * US_PER_SECOND > max(0, now_us - int(row[0]))
+
+
+def _forget(connection: sqlite3.Connection, now_us: int) -> int:
+    """What still waits stays, whatever the clock says: it has to expire, and be reported."""
+    oldest = now_us - MAX_COMMAND_LIFE_S * US_PER_SECOND
+    return connection.execute(
+        "DELETE FROM command WHERE received_us < ? AND state NOT IN ('received', 'delivering')", (oldest,)
+    ).rowcount
 
 
 def _read(connection: sqlite3.Connection, command_id: str) -> Entry | None:

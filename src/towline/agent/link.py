@@ -19,7 +19,8 @@ from typing import Protocol
 from picows import WSCloseCode
 
 from towline import __version__
-from towline.agent.identity import DeviceKey, Identity, verify
+from towline.agent.identity import Identity, verify
+from towline.agent.keyring import KeyRing
 from towline.agent.platform import facts
 from towline.agent.settings import AgentSettings
 from towline.agent.tls import client_context, is_loopback
@@ -27,17 +28,32 @@ from towline.agent.uplink import Uplink
 from towline.agent.wire import Wire, dial
 from towline.clock import Clock
 from towline.errors import TowlineError, Unavailable
+from towline.protocols.link import keychange
 from towline.protocols.link.frames import Frame, LinkError, Priority, Type, decode_frame
 from towline.protocols.link.handshake import AgentHandshake
+from towline.protocols.link.keychange import LinkName
 from towline.protocols.link.lanes import SpoolRolledBack
 from towline.protocols.link.limits import HANDSHAKE_S, NONCE_BYTES
-from towline.protocols.link.messages import Ack, Bye, Message, Ping, Refused, Resync, Welcome, decode_body, encode
+from towline.protocols.link.messages import (
+    Ack,
+    Bye,
+    KeyChanged,
+    Message,
+    Ping,
+    Refused,
+    Resync,
+    Welcome,
+    decode_body,
+    encode,
+)
 
 log = logging.getLogger("towline.agent.link")
 
-FEATURES = ("batch_parts", "exec", "plugin_keys", "settings")
+FEATURES = ("batch_parts", "exec", keychange.FEATURE, "plugin_keys", "settings")
 _STEADY_S = 30.0
 """A link that held this long starts the waits anew."""
+_KEY_CHECK_S = 3600.0
+_KEY_ANSWER_S = 60.0
 
 
 class Downlink(Protocol):
@@ -64,7 +80,8 @@ class Link:
     """One agent's link.
 
     :ivar online: signed in now
-    :ivar counters: ``dials``, ``welcomes``, ``refused``, ``silent``, ``unknown_frames``, ``bad_frames``
+    :ivar counters: ``dials``, ``welcomes``, ``refused``, ``silent``, ``unknown_frames``, ``bad_frames``,
+    ``failures``
     :ivar last_error: why the last attempt failed
     """
 
@@ -72,7 +89,7 @@ class Link:
         self,
         settings: AgentSettings,
         identity: Identity,
-        key: DeviceKey,
+        keys: KeyRing,
         uplink: Uplink,
         downlink: Downlink,
         clock: Clock,
@@ -87,7 +104,7 @@ class Link:
         self.last_error: TowlineError | None = None
         self.identity = identity
         self._settings = settings
-        self._key = key
+        self.keys = keys
         self._uplink = uplink
         self._downlink = downlink
         self._clock = clock
@@ -95,10 +112,15 @@ class Link:
         self._on_rejected = on_rejected
         self._jitter = jitter
         self._heard = 0.0
+        self._turn = 0
+        self._name = LinkName("", "", "")
+        self._answers: asyncio.Queue[KeyChanged] = asyncio.Queue()
 
     @property
     def url(self) -> str:
-        return self._settings.server or self.identity.url
+        """The address that is dialled, or is dialled next: those that are set take turns."""
+        urls = (self._settings.server or self.identity.url).split(",")
+        return urls[self._turn % len(urls)].strip()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``; then says goodbye."""
@@ -113,6 +135,8 @@ class Link:
                 self.counters["refused"] += 1
                 self._note(error)
                 retry_after = error.retry_after_s
+                if error.code == "link.identity" and self.keys.refused():
+                    continue
                 if retry_after is None and await self._rejected(error):
                     continue
                 if retry_after is None:
@@ -127,6 +151,11 @@ class Link:
                 attempt = max(attempt, 3)
             except TowlineError as error:
                 self._note(error)
+            except Exception as error:
+                self.counters["failures"] += 1
+                log.exception("the link failed")
+                self.last_error = Unavailable("link.failed", f"{type(error).__name__}: {error}")
+            self._turn += 1
             await _sleep(self._wait_s(attempt, retry_after), stop)
             attempt += 1
 
@@ -154,6 +183,7 @@ class Link:
         if identity is None:
             return False
         self.identity = identity
+        self.keys.restart()
         return True
 
     # -- one connection -----------------------------------------------------------------------------------------
@@ -170,12 +200,14 @@ class Link:
             welcome = await self._sign_in(wire, early, stop)
             if welcome is None:
                 return
+            await self.keys.proved()
             await self._uplink.online(welcome.acked, wire.send)
             self.online = True
             self.counters["welcomes"] += 1
             self.last_error = None
             log.info("link up", extra={"device": self.identity.device_id, "counter": welcome.counter})
             self._downlink.link_up(wire.send)
+            changing = asyncio.create_task(self._change_key(wire, welcome), name="link-key")
             try:
                 wire.on_frame = lambda frame: self._on_frame(wire, frame)
                 for frame in early:
@@ -183,6 +215,7 @@ class Link:
                 await self._keep_alive(wire, welcome, stop)
             finally:
                 self.online = False
+                changing.cancel()
                 self._uplink.offline()
                 self._downlink.link_down(wire.reason)
                 log.info("link down: %s", wire.reason)
@@ -199,7 +232,7 @@ class Link:
             hub_key=identity.hub_key,
             nonce=secrets.token_bytes(NONCE_BYTES),
             spool_id=self._spool_id(),
-            sign=self._key.sign,
+            sign=self.keys.signer.sign,
             verify=verify,
             agent_version=__version__,
             features=FEATURES,
@@ -237,7 +270,27 @@ class Link:
             why = wire.reason if wire.closed.is_set() else f"no answer within {HANDSHAKE_S:.0f} s"
             raise Unavailable("link.handshake", f"signing in at {self.url} failed: {why}")
         self._heard = self._clock.monotonic()
+        self._name = LinkName(identity.hub_id, identity.device_id, handshake.connection_id)
         return handshake.welcome
+
+    async def _change_key(self, wire: Wire, welcome: Welcome) -> None:
+        """Once signed in, and then now and again: whether it is time for a new key."""
+        answers: asyncio.Queue[KeyChanged] = asyncio.Queue()
+        self._answers = answers
+        while keychange.FEATURE in welcome.features:
+            asked = await self.keys.ask(self._name)
+            if asked is not None:
+                wire.send(encode(asked), Priority.CONTROL)
+                try:
+                    async with asyncio.timeout(_KEY_ANSWER_S):
+                        await self.keys.answered(self._name, await answers.get(), self.identity.hub_key)
+                except TimeoutError:
+                    log.info("the hub did not answer about the new key; it is asked again")
+                except LinkError as error:
+                    self._note(error)
+                    wire.close(str(error), WSCloseCode.PROTOCOL_ERROR)
+                    return
+            await asyncio.sleep(_KEY_CHECK_S)
 
     async def _keep_alive(self, wire: Wire, welcome: Welcome, stop: asyncio.Event) -> None:
         heartbeat = min(self._settings.heartbeat_s, max(0.05, welcome.heartbeat_s))
@@ -287,6 +340,9 @@ class Link:
                 wire.close(f"refused: {message.message}")
             case Bye():
                 wire.close(f"the gateway says goodbye: {message.reason or message.code}")
+            case KeyChanged():
+                if self._answers.empty():
+                    self._answers.put_nowait(message)
             case _:
                 self._downlink.message(message, frame.stream)
 

@@ -147,9 +147,10 @@ class PluginCore:
         if isinstance(event, Registered):
             self._register(connection, key, event)
             return
+        # What came before a newer connection of the plugin took its place was signed as well, and counts.
         plugin = self.plugins.get(connection.session.app_guid or "")
-        if plugin is None or plugin.connection is not connection:
-            return  # replaced or revoked while this frame waited
+        if plugin is None:
+            raise OctoError(Reason.SEQUENCE, "this plugin is not registered any more")
         match event:
             case MetricsReported():
                 self._put("live", metric_records(plugin.app_name, event.module, event.metrics))
@@ -181,9 +182,11 @@ class PluginCore:
                 )
             case CommandAcked():
                 states = self._states(plugin, event.step.command.module, event.states)
-                if states:
-                    self._put("urgent", states)  # at once, outside the regular upload (spec octo §1.2)
-                self.commands.acked(plugin, event)
+                try:
+                    if states:
+                        self._put("urgent", states)  # at once, outside the regular upload (spec octo §1.2)
+                finally:  # the book has the ack; it cannot come again
+                    self.commands.acked(plugin, event)
             case LocalCommandAsked():
                 self.commands.local(plugin, event)
 

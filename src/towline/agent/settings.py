@@ -64,8 +64,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     server: Annotated[
         str,
         Meta(
-            description="Address of the link, `wss://host:6790/link/v1`; empty: the one of the enrolment line. "
-            "Plain `ws://` works on loopback only."
+            description="Address of the link, `wss://host:6790/link/v1`; several, separated by commas, are tried in turn; "
+            "empty: the one of the enrolment line. Plain `ws://` works on loopback only."
         ),
     ] = ""
     enrol_file: Annotated[
@@ -122,6 +122,14 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             le=86_400,
         ),
     ] = 60.0
+    key_days: Annotated[
+        int,
+        Meta(
+            description="Days after which this device changes its own key, by itself, while it is linked; 0: never.",
+            ge=0,
+            le=3650,
+        ),
+    ] = 90
     bundled: Annotated[
         tuple[str, ...], Meta(description="Plugins that ship with Towline and run beside this agent.")
     ] = ("host",)

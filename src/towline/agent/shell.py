@@ -136,6 +136,7 @@ class _Run:
     def __init__(self, message: Exec, stream: int, settings: AgentSettings, send: Callable[[bytes], bool]) -> None:
         self.stream = stream
         self.task: asyncio.Task[None] | None = None
+        self.returned: int | None = None
         self._message = message
         self._settings = settings
         self._sender = StreamSender(stream, message.credit)
@@ -145,6 +146,7 @@ class _Run:
         self._kill = asyncio.Event()
         self._room = {1: message.max_output, 2: message.max_output}
         self._truncated = False
+        self._sent = 0
 
     def grant(self, amount: int) -> None:
         self._sender.grant(amount)
@@ -188,9 +190,9 @@ class _Run:
         finally:
             if self._killed:
                 kill_group(process.pid)
-            ended = await _returned(process)
+            ended = self.returned = await _returned(process)
             if not self._killed:
-                await asyncio.wait(readers, timeout=_LINGER_S)
+                await self._linger(readers)
             for reader in readers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
@@ -220,6 +222,26 @@ class _Run:
                 async with asyncio.timeout(min(left, _POLL_S if all(map(_done, readers)) else 0.05)):
                     await self._kill.wait()
 
+    async def _linger(self, readers: list[asyncio.Task[None]]) -> None:
+        """The shell ended: read what it left in the pipes. A process that holds them open has a moment, in which it may
+        write on; waiting for credit does not count, and has its own bound.
+        """
+        loop = asyncio.get_running_loop()
+        moment, patience, sent = _LINGER_S, _DRAIN_S, self._sent
+        while moment > 0 and not self._kill.is_set() and not all(map(_done, readers)):
+            blocked, before = self._sender.waiting >= _HELD, loop.time()
+            await asyncio.wait(readers, timeout=0.05)
+            passed = loop.time() - before
+            if self._sent != sent:
+                sent, patience = self._sent, _DRAIN_S
+            if not blocked:
+                moment -= passed
+                continue
+            patience -= passed
+            if patience <= 0:
+                self._truncated = True
+                return
+
     async def _read(self, source: asyncio.StreamReader, channel: Literal[1, 2]) -> None:
         while True:
             while self._sender.waiting >= _HELD and not self._kill.is_set():
@@ -243,6 +265,7 @@ class _Run:
                 self._truncated = True
                 self.kill("link_lost")
                 return
+            self._sent += 1
         self._moved.set()
 
     async def _drain(self) -> None:

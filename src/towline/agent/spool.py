@@ -97,7 +97,8 @@ class Spool:
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.on_data = on_data
-        self.on_eager: Callable[[Flight], object] | None = None
+        self.eager = False
+        self.on_eager: Callable[[Flight], object] = lambda _flight: None
         self._database = database
         self._limit = limit
         self._bytes = 0
@@ -174,18 +175,17 @@ class Spool:
     def add(self, connection: sqlite3.Connection, lane: Target, items: Iterable[Item]) -> None:
         """Take items in a transaction of the caller's, so that they stand or fall with its other changes.
 
-        While ``on_eager`` is set and nothing urgent is in flight, that transaction makes the next urgent batch too: a
-        command's step then costs one commit instead of two.
+        While ``eager`` is set and nothing urgent is in flight, that transaction makes the next urgent batch too: a
+        command's step then costs one commit instead of two. ``on_eager`` is told of each such batch.
         """
         self._insert(connection, [(lane, kind_of(item), encode_item(item)) for item in items])
-        flight = self._fill(connection, "urgent") if lane == "urgent" and self.on_eager is not None else None
+        flight = self._fill(connection, "urgent") if lane == "urgent" and self.eager else None
         self._database.after_commit(self.on_data if flight is None else lambda: self._eager(flight))
 
     def _eager(self, flight: Flight) -> None:
         self.flights["urgent"] = flight
         self.last["urgent"] = flight.seq
-        if self.on_eager is not None:
-            self.on_eager(flight)
+        self.on_eager(flight)
 
     async def commit(self) -> None:
         """Commit what waits now; raises Unavailable ``agent.disk``."""
@@ -287,7 +287,7 @@ class Spool:
 
     async def trim(self, lane: Lane, *, refill: bool) -> Flight | None:
         """The batch in flight is stored at the hub: forget it and, in the same commit, make the next."""
-        done = self.flights.pop(lane, None)
+        done = self.flights.get(lane)
 
         def trim(connection: sqlite3.Connection) -> Flight | None:
             if done is not None:
@@ -298,6 +298,8 @@ class Spool:
             return flight
 
         flight = await self._database.run(trim)
+        if self.flights.get(lane) is done:  # only now: a disk that refuses is tried again
+            self.flights.pop(lane, None)
         if flight is not None:
             self.flights[lane] = flight
             self.last[lane] = flight.seq

@@ -70,7 +70,7 @@ def _fetch(url: str, fingerprint: bytes) -> str:
             context.wrap_socket(plain, server_hostname=split.hostname) as secure,
         ):
             chain = _chain(secure)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that cannot be looked up
         raise Unavailable("link.unreachable", f"cannot reach {split.netloc}: {error}") from None
     for certificate in chain:
         if hmac.compare_digest(hashlib.sha256(certificate).digest(), fingerprint):

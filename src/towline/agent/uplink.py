@@ -29,7 +29,8 @@ _FULL_RETRY_S = 0.25
 class Uplink:
     """One small task for each lane.
 
-    :ivar counters: ``batches`` numbered, ``sent`` (repeats included), ``resent``, ``acked``, ``late_acks``
+    :ivar counters: ``batches`` numbered, ``sent`` (repeats included), ``resent``, ``acked``, ``late_acks``,
+    ``failures``
     """
 
     def __init__(self, spool: Spool, clock: Clock, *, flush_s: float, resend_s: float = RESEND_S) -> None:
@@ -45,6 +46,7 @@ class Uplink:
         self._tasks: list[asyncio.Task[None]] = []
         self._filled_at = float("-inf")
         spool.on_data = self._on_data
+        spool.on_eager = self._on_eager
 
     def start(self) -> None:
         """After the spool was opened."""
@@ -66,11 +68,11 @@ class Uplink:
             if sender.welcome(acked.get(lane, 0)):
                 self._trims.add(lane)
         self._send = send
-        self._spool.on_eager = self._on_eager
+        self._spool.eager = True
         self._wake_all()
 
     def _on_eager(self, flight: Flight) -> None:
-        """A step of a command was committed together with its batch."""
+        """A step of a command was committed together with its batch; the link may be lost by now."""
         self._took("urgent", self._senders["urgent"], flight)
         self._wakes["urgent"].set()
 
@@ -86,7 +88,7 @@ class Uplink:
 
     def offline(self) -> None:
         self._send = None
-        self._spool.on_eager = None
+        self._spool.eager = False
         for sender in self._senders.values():
             sender.lost()
         self._wake_all()
@@ -136,6 +138,10 @@ class Uplink:
                 await self._step(lane)
             except Unavailable as error:
                 log.warning("lane %s waits: %s", lane, error)
+                await asyncio.sleep(_DISK_RETRY_S)
+            except Exception:
+                self.counters["failures"] += 1
+                log.exception("lane %s failed", lane)
                 await asyncio.sleep(_DISK_RETRY_S)
 
     async def _step(self, lane: Lane) -> None:

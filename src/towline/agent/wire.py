@@ -124,7 +124,7 @@ async def dial(url: str, context: ssl.SSLContext | None) -> Wire:
         ) from None
     except TimeoutError:
         raise Unavailable("link.unreachable", f"{url} does not answer within {_DIAL_S:.0f} s") from None
-    except (OSError, WSError) as error:
+    except (OSError, WSError, ValueError) as error:  # ValueError: a name that cannot be looked up
         raise Unavailable("link.unreachable", f"cannot reach {url}: {error}") from None
     assert isinstance(wire, Wire)
     return wire

@@ -25,7 +25,7 @@ from towline.api.waiting import CommandWaiters
 from towline.bus.base import Bus, Endpoint, Member
 from towline.clock import Clock, SystemClock
 from towline.errors import TowlineError, Unavailable
-from towline.hub.events import CommandChanged, decode
+from towline.hub.events import CommandChanged, decode, records_of
 from towline.hub.hub import Hub
 
 BASE = "/api/towline/v1"
@@ -171,6 +171,9 @@ class _Ears:
         raise Unavailable("bus.no_calls", "a door answers no calls")
 
     def on_event(self, sender: str, payload: bytes) -> None:
+        device_id = records_of(payload)
+        if device_id is not None and not self._doors.live.watched(device_id):
+            return
         try:
             happening = decode(payload)
         except TowlineError as error:

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from towline import log
-from towline.app import child
+from towline.app import role
 from towline.app.settings import Settings
 from towline.clock import SystemClock
 
@@ -19,28 +17,21 @@ async def enrol(settings: Settings, line: str) -> str:
     from towline.agent.daemon import enrol as redeem
 
     identity = await redeem(settings.agent, line, SystemClock())
-    return f"enrolled as device {identity.device_id} of workgroup {identity.workgroup}; start the agent with: towline agent"
+    return f"enrolled as device {identity.device_id} of workgroup {identity.workgroup}"
 
 
-def main() -> int:
-    settings = child.read_settings(Settings)
-    log.setup(settings.log.level, settings.log.format)
-    words = sys.argv
-    standalone = "--standalone" in words
-    credentials = [Path(words[index + 1]) for index, word in enumerate(words) if word == "--credential"]
+async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> None:
+    """Run until ``stop``; with ``--standalone`` without a hub, for the plugins whose credential files are named."""
+    if "--standalone" in sys.argv:
+        from towline.agent.standalone import run_standalone
 
-    async def run(stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
-        if standalone:
-            from towline.agent.standalone import run_standalone
+        credentials = [Path(sys.argv[n + 1]) for n, word in enumerate(sys.argv) if word == "--credential"]
+        await run_standalone(settings.agent, SystemClock(), stop, credentials, lambda: ready([]))
+    else:
+        from towline.agent.daemon import run_agent
 
-            await run_standalone(settings.agent, SystemClock(), stop, credentials, lambda: ready([]))
-        else:
-            from towline.agent.daemon import run_agent
-
-            await run_agent(settings.agent, SystemClock(), stop, lambda: ready([]))
-
-    return child.run(run, supervised="--unsupervised" not in words)
+        await run_agent(settings.agent, SystemClock(), stop, lambda: ready([]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(role.run(serve))

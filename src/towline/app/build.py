@@ -97,7 +97,25 @@ async def make_doors(stack: contextlib.AsyncExitStack, settings: Settings, clock
     stack.push_async_callback(app.close)
     await server.start()
     stack.push_async_callback(server.close)
+    await _first_request(server.port, settings)
     return settings.portal.public_url or server.url
+
+
+async def _first_request(port: int, settings: Settings) -> None:
+    """Ask the doors once, so that what they load at their first request is there before the first person is."""
+    if settings.portal.certificate:
+        return
+    host = "::1" if ":" in settings.portal.listen else "127.0.0.1"
+    path = f"{settings.portal.prefix()}/api/towline/v1/health"
+    try:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        logger.debug("the doors listen elsewhere; their first request is somebody else's")
 
 
 async def first_start(hub: Hub, data: Path) -> Bootstrapped:

@@ -6,15 +6,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
 
-from towline import log
-from towline.app import build, child
+from towline.app import build, role
 from towline.app.settings import Settings
 from towline.clock import SystemClock
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> None:
     """Run until ``stop``; then clients are told to come back elsewhere."""
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
@@ -28,15 +26,5 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[list[s
         await stop.wait()
 
 
-def main() -> int:
-    settings = child.read_settings(Settings)
-    log.setup(settings.log.level, settings.log.format)
-
-    async def run(stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
-        await serve(settings, stop, ready)
-
-    return child.run(run, supervised="--unsupervised" not in sys.argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(role.run(serve))

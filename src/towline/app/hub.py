@@ -6,18 +6,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from towline import log
-from towline.app import build, child
+from towline.app import build, role
 from towline.app.plan import prepare_data
 from towline.app.settings import Settings
 from towline.clock import SystemClock
 from towline.errors import StartError
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> None:
     """Run until ``stop``. StartError ``bus.needed`` without a NATS address."""
     need_bus(settings)
     clock = SystemClock()
@@ -40,15 +38,5 @@ def need_bus(settings: Settings) -> None:
         )
 
 
-def main() -> int:
-    settings = child.read_settings(Settings)
-    log.setup(settings.log.level, settings.log.format)
-
-    async def run(stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
-        await serve(settings, stop, ready)
-
-    return child.run(run, supervised="--unsupervised" not in sys.argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(role.run(serve))

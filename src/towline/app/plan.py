@@ -42,6 +42,7 @@ def prepare_data(path: Path) -> Path:
     path = path.expanduser().absolute()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)  # one made by hand, or by an archive, may be open to others
         probe = path / f".write-{os.getpid()}"
         probe.touch()
         probe.unlink()

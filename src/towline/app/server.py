@@ -6,17 +6,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from towline import log
-from towline.app import build, child
+from towline.app import build, role
 from towline.app.plan import prepare_data
 from towline.app.settings import Settings
 from towline.clock import SystemClock
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> None:
     """Run until ``stop``; ``ready`` gets the lines for the terminal once everything answers."""
     clock = SystemClock()
     data = prepare_data(Path(settings.data))
@@ -32,16 +30,5 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[list[s
         await stop.wait()
 
 
-def main() -> int:
-    settings = child.read_settings(Settings)
-    log.setup(settings.log.level, settings.log.format)
-    supervised = "--unsupervised" not in sys.argv
-
-    async def run(stop: asyncio.Event, ready: Callable[[list[str]], None]) -> None:
-        await serve(settings, stop, ready)
-
-    return child.run(run, supervised=supervised)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(role.run(serve))

@@ -314,8 +314,10 @@ class NatsEndpoint(LocalEndpoint):
             link.enqueue(self.count, f"{self._bus.subject}inbox.{address}", bye)
         del self._bus.endpoints[self._address]
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+            # More than once: a request of the client library that is answered just then swallows a cancellation.
+            while not self._keeper.done():
+                self._keeper.cancel()
+                await asyncio.wait([self._keeper], timeout=0.1)
         if self._lease is not None:
             await self._lease.release()
         await self.stopped()

@@ -17,13 +17,25 @@ def device_id(client: Client, text: str) -> str:
     """The id of the device that ``text`` names. NotFound, or Refused ``cli.ambiguous`` listing the ids."""
     if _UUID.fullmatch(text):
         return text.lower()
-    found = client.get("/devices", search=text, limit=200)["devices"]
+    found = _search(client, text)
     exact = [each for each in found if each["name"] == text] or [
         each for each in found if each["name"].lower() == text.lower()
     ]
     if not exact and len(text) >= _MIN_PREFIX:
         exact = [each for each in found if each["id"].startswith(text.lower())]
     return str(_one(exact, "device", text, lambda each: each["id"])["id"])
+
+
+def _search(client: Client, text: str) -> list[dict[str, Any]]:
+    """All pages: the search also looks at host names and systems, so the device meant may be on any of them."""
+    found: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        page = client.get("/devices", search=text, limit=200, after=after)
+        found += page["devices"]
+        after = page["next"]
+        if after is None:
+            return found
 
 
 def plugin(client: Client, device: str, text: str) -> dict[str, Any]:

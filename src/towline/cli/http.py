@@ -67,7 +67,7 @@ def target(data: Path | None = None) -> Target:
     raise Refused(
         "cli.no_token",
         "not signed in",
-        hint="run `towline login URL`, set TOWLINE_URL and TOWLINE_TOKEN, or work where `towline up` keeps towline-data",
+        hint="run `towline login --url URL`, set TOWLINE_URL and TOWLINE_TOKEN, or work where `towline up` keeps towline-data",
     )
 
 

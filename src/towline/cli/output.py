@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -61,14 +62,14 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> None:
 
 
 def ago(stamp: str | None, now: datetime | None = None) -> str:
-    """``3 min ago`` for an RFC 3339 time."""
+    """``3 min ago`` for an RFC 3339 time; one to come is rounded up, ``in 15 min``."""
     if not stamp:
         return "-"
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(stamp)).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    count, unit = next(((int(abs(seconds) // size), unit) for size, unit in _STEPS if abs(seconds) >= size), (0, "s"))
-    return f"{count} {unit} ago" if seconds > 0 else f"in {count} {unit}"
+    size, unit = next(step for step in _STEPS if abs(seconds) >= step[0])
+    return f"{int(seconds // size)} {unit} ago" if seconds > 0 else f"in {math.ceil(-seconds / size)} {unit}"
 
 
 _STATE_STYLE = {

@@ -28,7 +28,12 @@ def create(
 ) -> None:
     """Make a plugin's appGUID and access key."""
     from towline.cli import http
+    from towline.errors import Refused
 
+    if out is not None and out.exists():
+        raise Refused(
+            "cli.file", "it is there already; a key in it would be lost", where=str(out), hint="give another name"
+        )
     body = {"name": name, "app_guid": app_guid, "platform": platform, "architecture": architecture}
     with http.client(data) as client:
         made = client.call("POST", "/plugins", body)

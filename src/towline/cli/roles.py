@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from towline.cli.config import ConfigFile
-from towline.cli.up import BehindProxy, Data, Listen, become_role
+from towline.cli.up import BehindProxy, Data, Listen, become_role, need_server
 
 BusUrl = Annotated[str | None, typer.Option("--bus", help="NATS server that joins the processes: nats://host:4222.")]
 
@@ -28,6 +28,7 @@ def gateway(
     """Run one gateway node: client connections, the push API, agents' links."""
     from towline.app.settings import Flags, load_settings
 
+    need_server()
     flags = Flags(
         data=data,
         bus=bus,
@@ -50,6 +51,7 @@ def hub(
     """Run one hub with its doors: devices, commands, users, REST, socket.io, the portal."""
     from towline.app.settings import Flags, load_settings
 
+    need_server()
     flags = Flags(data=data, bus=bus, portal_port=portal_port, listen=listen, behind_proxy=behind_proxy or None)
     become_role("towline.app.hub", load_settings(config, flags=flags.given()).settings)
 
@@ -86,16 +88,27 @@ def agent(
 def enrol(
     context: typer.Context,
     line: Annotated[str, typer.Argument(help="The line that the portal shows; - reads it from standard input.")] = "-",
+    data: Annotated[Path | None, typer.Option(help="The agent's data directory; default ./towline-data/agent.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Enrol this device with a one-time line (also accepted as TOWLINE_ENROLMENT, or on standard input)."""
     import asyncio
     import os
+    import shlex
     import sys
 
     from towline.app.agent import enrol as redeem
     from towline.app.settings import Flags, load_settings
 
-    data, config = context.obj
+    before = context.obj
+    data, config = data or before[0], config or before[1]
     text = line if line != "-" else os.environ.get("TOWLINE_ENROLMENT") or sys.stdin.readline()
     settings = load_settings(config, flags=Flags(agent_data=data).given()).settings
-    typer.echo(asyncio.run(redeem(settings, text.strip())))
+    done = asyncio.run(redeem(settings, text.strip()))
+    start = [
+        "towline",
+        "agent",
+        *(["--data", str(data)] if data else []),
+        *(["--config", str(config)] if config else []),
+    ]
+    typer.echo(f"{done}; start the agent with: {shlex.join(start)}")

@@ -33,6 +33,7 @@ def up(
     """Run server and agent on this machine, and start them again when they end."""
     from towline.app.settings import Flags, load_settings
 
+    need_server()
     flags = Flags(
         data=data,
         portal_port=portal_port,
@@ -46,6 +47,23 @@ def up(
     from towline.app.plan import up_plan
 
     become_supervisor(up_plan(loaded.settings, agent=not no_agent))
+
+
+def need_server() -> None:
+    """StartError ``cli.server_parts`` on a base install, which has agent, SDK and command line only."""
+    from importlib.util import find_spec
+
+    from towline.errors import StartError
+
+    missing = [
+        name for name in ("fastapi", "httptools", "prometheus_client", "socketio", "uvicorn") if not find_spec(name)
+    ]
+    if missing:
+        raise StartError(
+            "cli.server_parts",
+            f"this installation has no server parts ({', '.join(missing)})",
+            hint="install it with the extra: towline[server]",
+        )
 
 
 def become_supervisor(plan: dict[str, Any]) -> None:

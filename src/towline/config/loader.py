@@ -164,6 +164,8 @@ def _guess(kind: type[msgspec.Struct], key: str) -> str | None:
     return f"did you mean {close[0]}?" if close else "see: towline config reference"
 
 
+_ACCOUNT = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
+"""Account and password inside an address."""
 _AT = re.compile(r"(?P<text>.*?) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
 
 
@@ -213,7 +215,7 @@ def dump(loaded: Loaded[T], *, reveal: bool = False) -> str:
     secret = {setting.key for setting in settings(type(loaded.settings)) if setting.secret}
     tree = msgspec.to_builtins(loaded.settings)
     lines: list[str] = []
-    _dump(tree, (), lines, loaded.sources, frozenset() if reveal else frozenset(secret))
+    _dump(tree, (), lines, loaded.sources, None if reveal else frozenset(secret))
     return "\n".join(lines) + "\n"
 
 
@@ -222,8 +224,9 @@ def _dump(
     path: tuple[str, ...],
     lines: list[str],
     sources: dict[str, str],
-    secret: frozenset[str],
+    secret: frozenset[str] | None,
 ) -> None:
+    """``secret``: keys whose values are hidden; None shows everything."""
     for key, value in tree.items():
         here = (*path, str(key))
         indent = "  " * len(path)
@@ -232,7 +235,7 @@ def _dump(
             _dump(value, here, lines, sources, secret)
             continue
         name = ".".join(here)
-        shown = "********" if name in secret and value else value
+        shown = value if secret is None else _masked(value, name, secret)
         text = (
             yaml.safe_dump(shown, default_flow_style=True, width=10_000, allow_unicode=True)
             .removesuffix("...\n")
@@ -240,3 +243,14 @@ def _dump(
         )
         source = sources.get(name)
         lines.append(f"{indent}{key}: {text}" + (f"  # {source}" if source else ""))
+
+
+def _masked(value: Any, name: str, secret: frozenset[str]) -> Any:
+    """``value`` without what is secret in it, however deep it lies in lists."""
+    if name in secret and value:
+        return "********"
+    if isinstance(value, list | tuple):
+        return [_masked(item, f"{name}[]", secret) for item in value]
+    if isinstance(value, dict):
+        return {key: _masked(below, f"{name}.{key}", secret) for key, below in value.items()}
+    return _ACCOUNT.sub(r"\1:********@", value) if isinstance(value, str) else value

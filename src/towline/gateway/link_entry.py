@@ -36,6 +36,7 @@ from towline.protocols.link.messages import encode as encode_body
 log = logging.getLogger("towline.gateway.link")
 
 TICK_S = 0.5
+_PRIORITIES = tuple(Priority)
 
 
 class LinkCounters:
@@ -241,7 +242,7 @@ class LinkEntry:
 
 
 def _priority(number: int) -> Priority:
-    return Priority(number) if 0 <= number <= Priority.BULK else Priority.BULK
+    return _PRIORITIES[number] if 0 <= number < len(_PRIORITIES) else Priority.BULK
 
 
 def _weight(conn: str, hub: str) -> bytes:

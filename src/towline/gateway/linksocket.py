@@ -157,10 +157,12 @@ class LinkListener(WSListener):
     def flush(self) -> None:
         """Write by priority until the transport has enough."""
         self._flushing = False
-        while not self._behind and (data := self._next(AHEAD_BYTES)):
-            self._transport.underlying_transport.write(data)
+        while self._outbox and not self._behind:
+            self._transport.underlying_transport.write(self._next(AHEAD_BYTES))
 
     def _next(self, size: int) -> bytes:
+        if len(self._outbox) == 1 and (frame := self._outbox.pop()) is not None:
+            return binary_frame(frame)
         frames: list[bytes] = []
         total = 0
         while total < size and (frame := self._outbox.pop()) is not None:
@@ -194,8 +196,8 @@ class LinkListener(WSListener):
         transport = self._transport
         if cause == "slow":
             self._outbox.clear()
-        while data := self._next(AHEAD_BYTES):
-            transport.underlying_transport.write(data)
+        while self._outbox:
+            transport.underlying_transport.write(self._next(AHEAD_BYTES))
         transport.send_close(picows_code(code), reason.encode()[:120].decode("utf-8", "ignore"))
         asyncio.get_running_loop().call_later(CLOSE_WAIT_S, transport.disconnect, False)
 

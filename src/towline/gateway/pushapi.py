@@ -101,9 +101,7 @@ class PushProtocol(asyncio.Protocol):
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._head_bytes = 0
-        self._partial = 0
+        self._body_bytes = self._head_bytes = self._partial = 0
         self._in_head = False
         self._started = 0.0
         self._touched = server.now
@@ -188,9 +186,8 @@ class PushProtocol(asyncio.Protocol):
         self._url = b""
         self._headers = {}
         self._body = []
-        self._body_bytes = 0
+        self._body_bytes = self._head_bytes = self._partial = 0
         self._in_head = True
-        self._head_bytes = self._partial = 0
         self._started = self._server.now
 
     def on_url(self, url: bytes) -> None:
@@ -200,7 +197,9 @@ class PushProtocol(asyncio.Protocol):
         self._head_bytes += len(name) + len(value)
         lower = name.lower()
         if lower in _WANTED:
-            self._headers[lower] = value
+            # One header twice is a list (RFC 9110 §5.3); of Host or Origin that is none which is allowed.
+            known = self._headers.get(lower)
+            self._headers[lower] = value if known is None else known + b", " + value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -346,6 +345,9 @@ class PushProtocol(asyncio.Protocol):
                 self._parser = httptools.HttpRequestParser(self)
                 if again or early:
                     self.data_received(again + early)
+            return
+        if self._slots:
+            self._final(plain_error(400, "http.bad_request", "an upgrade has to wait for the answers before it"))
             return
         self._write_ready()
         self._server.protocols.pop(self, None)

@@ -87,7 +87,7 @@ class PushSocket(asyncio.Protocol):
         self._server = server
         self._out: list[bytes] = []
         self._scheduled = False
-        self._fragments: list[bytes] = []
+        self._fragments: bytearray | None = None
         self._cause = ""
         self._over = False
         self.last_seen = shared.now
@@ -152,14 +152,15 @@ class PushSocket(asyncio.Protocol):
 
     def _frame(self, frame: Frame) -> None:
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            data = bytes(frame.data)
-            if frame.fin and not self._fragments:
-                self._request(data)
-            else:
-                self._fragments.append(data)
-                if frame.fin:
-                    whole, self._fragments = b"".join(self._fragments), []
-                    self._request(whole)
+            if frame.fin and self._fragments is None:
+                self._request(bytes(frame.data))
+                return
+            if self._fragments is None:
+                self._fragments = bytearray()
+            self._fragments += frame.data  # one buffer: empty fragments, of which there may be any number, cost nothing
+            if frame.fin:
+                whole, self._fragments = bytes(self._fragments), None
+                self._request(whole)
 
     def _request(self, text: bytes) -> None:
         shared = self._shared

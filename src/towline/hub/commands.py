@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from towline.hub.links import Links
 
 _BATCH = 100
+_ASKED = 1000
+"""Commands whose fate is asked for at a sign-in; those that stay unknown must not hide the others."""
 _NUDGED = 200
 RESEND_S = 10
 """How long a command may be on its way to an agent that is connected before it is sent again."""
@@ -167,7 +169,7 @@ class Commands:
                 return view(cancelled)
         if row.state in FINAL_STATES:
             raise Conflict("command.final", f"the command has ended: {row.state}")
-        query = m.encode(m.CommandQuery(command_ids=[command_id], cancel=True))
+        query = self._query([row], cancel=True)
         here = self._links.to_device(row.workgroup, row.device_id, query)
         presence = None if here else await core.store.presence.get(row.workgroup, row.device_id)
         if not here and (presence is None or presence.state != "online"):
@@ -189,9 +191,9 @@ class Commands:
             self._core.counters["commands.resent"] += 1
             self._send(session, row)
         await self.dispatch(session)
-        lost = await ledger.to_query(*where, now_us, _BATCH)
-        if lost:
-            self._links.send(session, m.encode(m.CommandQuery(command_ids=[row.id for row in lost])))
+        lost = await ledger.to_query(*where, now_us, _ASKED)
+        for at in range(0, len(lost), _BATCH):
+            self._links.send(session, self._query(lost[at : at + _BATCH]))
 
     async def dispatch(self, session: Session) -> None:
         """Send what is queued for the session's device."""
@@ -228,8 +230,16 @@ class Commands:
             name=row.name,
             params=row.params.encode(),
             expires_in_s=max(remaining, 0.001),
+            sent_s_ago=self._sent_s_ago(row),
         )
         self._links.send(session, m.encode(command))
+
+    def _query(self, rows: Sequence[CommandRow], *, cancel: bool = False) -> bytes:
+        ages = [self._sent_s_ago(row) for row in rows]
+        return m.encode(m.CommandQuery(command_ids=[row.id for row in rows], cancel=cancel, sent_s_ago=ages))
+
+    def _sent_s_ago(self, row: CommandRow) -> float:
+        return 0.0 if row.sent_us is None else max(0.0, (self._core.clock.now_us() - row.sent_us) / US_PER_SECOND)
 
     # -- from the device -----------------------------------------------------------------------------------------
 
@@ -260,7 +270,7 @@ class Commands:
         for row in await self._core.store.ledger.unknown_due(self._core.clock.now_us(), grace_us):
             self._core.counters["commands.unknown"] += 1
             await self._announce_whole(row)
-            self._links.to_device(row.workgroup, row.device_id, m.encode(m.CommandQuery(command_ids=[row.id])))
+            self._links.to_device(row.workgroup, row.device_id, self._query([row]))
 
     async def nudge(self) -> None:
         """Send what should be under way: rows still queued though their device is here (a word between hubs was lost,

@@ -178,6 +178,15 @@ class _Tag(msgspec.Struct, frozen=True):
     t: str = ""
 
 
+class _Whose(msgspec.Struct, frozen=True):
+    device_id: str = ""
+
+
+_whose_decoder = msgspec.msgpack.Decoder(_Whose)
+_RECORDS = b"\xa1t\xa7records"
+"""How the map of RecordsStored begins, behind its head."""
+
+
 _TAGS = frozenset(
     str(kind.__struct_config__.tag)
     for kind in (
@@ -223,6 +232,17 @@ def decode(payload: bytes) -> AnyHappening | None:
         if not known:
             return None
         raise InvalidInput("hub.bad_event", f"malformed happening: {error}") from None
+
+
+def records_of(payload: bytes) -> str | None:
+    """The device whose records a happening tells of; None for any other. Cheap: records are most of what happens, and
+    mostly nobody is watching."""
+    if payload[:1] != _PREFIX or not payload.startswith(_RECORDS, 2):
+        return None
+    try:
+        return _whose_decoder.decode(memoryview(payload)[1:]).device_id
+    except msgspec.DecodeError:
+        return None
 
 
 def to_wire(value: Value) -> WireValue:

@@ -192,6 +192,8 @@ class Execs:
             )
         if await core.store.devices.get(actor.workgroup, device_id) is None:
             raise unknown_device(device_id)
+        if device_id not in self._links.devices and not self._links.other_hubs():
+            raise _offline()
         message = m.Exec(
             exec_id=uuid4(core.random),
             command=cmd,
@@ -199,13 +201,16 @@ class Execs:
             max_output=settings.exec_output_bytes,
             user=actor.name,
         )
+        # Nothing runs that is not written down: what cannot be written now is not started.
+        await core.audit(actor, "device.exec", "device", device_id, cmd=cmd[:1000], id=message.exec_id)
         execution = Execution(message.exec_id, settings.exec_output_bytes)
         self.running[message.exec_id] = execution
         try:
             stop = await self._start(actor, device_id, message, execution)
-            await core.audit(actor, "device.exec", "device", device_id, cmd=cmd[:1000], id=message.exec_id)
-        except BaseException:
+        except BaseException as error:
             del self.running[message.exec_id]
+            if isinstance(error, TowlineError):
+                await core.audit(actor, "device.exec_refused", "device", device_id, id=message.exec_id, code=error.code)
             raise
         core.counters["execs.started"] += 1
         core.spawn(self._watch(execution, timeout_s + _GRACE_S, stop), "exec")
@@ -229,7 +234,7 @@ class Execs:
             if answer == b"1":
                 return _Stop(execs=self, hub=hub, exec_id=message.exec_id)
             del self._elsewhere[message.exec_id]
-        raise Unavailable("device.offline", "the device is not connected", hint="try again when it is online")
+        raise _offline()
 
     async def _watch(self, execution: Execution, limit_s: float, stop: _Stop) -> None:
         """End the wait if the device does not: output over the limit, or no end long after the timeout."""
@@ -299,6 +304,10 @@ class Execs:
     def to_hub(self, hub: str, message: peers.PeerMessage) -> None:
         """Tell one hub."""
         self._core.endpoint.send(hub, peers.encode(message))
+
+
+def _offline() -> Unavailable:
+    return Unavailable("device.offline", "the device is not connected", hint="try again when it is online")
 
 
 class _Stop:

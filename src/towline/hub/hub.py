@@ -104,6 +104,7 @@ class Hub:
         # Agents are answered only when it is known whether other hubs live; until then they are told to come again.
         info = {"version": __version__, "hub_id": core.hub_id}
         core.endpoint = await self._bus.open("hub", self.links, info=info, events=True)
+        self.links.joined()
         if not self.links.other_hubs():
             await self._begin_verifying()
         self.links.login.identity = self.identity
@@ -186,9 +187,11 @@ class Hub:
 
     def _hub_left(self, address: str) -> None:
         """What nodes told the hub that is gone may never have been stored: the oldest one left looks."""
+        if not self._started:  # it looks by itself in a moment
+            return
         self.execs.hub_left(address)
         hubs = self._core.endpoint.members("hub")
-        if self._started and hubs and hubs[0].address == self._core.endpoint.address:
+        if hubs and hubs[0].address == self._core.endpoint.address:
             self._core.spawn(self._begin_verifying(), "verifying")
 
 
@@ -198,8 +201,8 @@ class _Families:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def batch(self, session: Session, batch: Batch) -> None:
-        await self._hub._ingest.batch(session, batch)
+    def batch(self, session: Session, batch: Batch, done: Callable[[], None]) -> None:
+        self._hub._ingest.batch(session, batch, done)
 
     async def bad_batch(self, session: Session, frame: Frame, error: LinkError) -> bool:
         return await self._hub._ingest.bad_batch(session, frame, error)

@@ -14,6 +14,7 @@ from towline.hub.actor import Actor
 from towline.hub.core import Core
 from towline.hub.views import EnrolmentState, EnrolmentView
 from towline.ids import secret_token, uuid7
+from towline.protocols.link import keychange
 from towline.protocols.link.enrolment import format_line
 from towline.protocols.link.handshake import EnrolAsked, HubHandshake, key_pin, token_hash
 from towline.protocols.link.messages import Hello
@@ -22,6 +23,8 @@ from towline.store.rows import SYSTEM, Device, Enrolment, Facts
 _KEY = "hub.identity"
 _PURPOSE = "hub identity key"
 MAX_NAME = 64
+FEATURES = (keychange.FEATURE,)
+"""Told in WELCOME: what this hub knows beyond the first link v1."""
 
 
 class _Stored(msgspec.Struct):
@@ -35,6 +38,7 @@ class Identity:
     def __init__(self, hub_id: str, private_key: Ed25519PrivateKey) -> None:
         self.hub_id = hub_id
         self._private = private_key
+        self.sign = private_key.sign
         self.public_key = private_key.public_key().public_bytes_raw()
 
     @classmethod
@@ -65,6 +69,7 @@ class Identity:
             verify=verify,
             connection_id=conn,
             nonce=core.random(32),
+            features=FEATURES,
         )
 
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
@@ -16,7 +17,7 @@ from towline.hub.session import Session
 from towline.hub.soundness import sound
 from towline.protocols.link import messages as m
 from towline.protocols.link.frames import Frame, LinkError
-from towline.protocols.link.items import Batch, Dec, Lane, Record
+from towline.protocols.link.items import Batch, Lane, Record
 from towline.protocols.link.lanes import STREAM_OF_LANE
 from towline.store.rows import StepOutcome, Stored
 
@@ -52,9 +53,10 @@ class Ingest:
         self._on_steps = on_steps
         self._audited: dict[str, float] = {}
 
-    async def batch(self, session: Session, batch: Batch) -> None:
-        """Store a batch and acknowledge it. What can never be stored is acknowledged too, counted and audited: a
-        poisoned batch must not block its lane for ever. When the store cannot write, nothing is said: it comes again."""
+    def batch(self, session: Session, batch: Batch, done: Callable[[], None]) -> None:
+        """Store a batch and acknowledge it, then call ``done``. What can never be stored is acknowledged too, counted and
+        audited: a poisoned batch must not block its lane for ever. When the store cannot write, nothing is said: it comes
+        again."""
         core = self._core
         now_us = core.clock.now_us()
         dropped = dict(batch.dropped)
@@ -63,8 +65,22 @@ class Ingest:
             dropped[REJECTED] = dropped.get(REJECTED, 0) + rejected
         if batch.unknown:
             dropped["unknown_kind"] = dropped.get("unknown_kind", 0) + batch.unknown
+
+        def stored(future: asyncio.Future[Stored]) -> None:
+            done()
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is not None:
+                core.spawn(self._failed(session, batch, dropped, error), "ingest")
+                return
+            self._stored(session, batch, future.result())
+            if rejected and not future.result().duplicate:
+                core.counters["ingest.rejected_items"] += rejected
+                core.spawn(self._audit(session, batch.lane, batch.seq, rejected, "ingest.unsound", reason), "ingest")
+
         try:
-            stored = await core.store.records.store_batch(
+            work = core.store.records.store_batch(
                 session.workgroup,
                 session.device_id,
                 batch.spool_id,
@@ -74,28 +90,44 @@ class Ingest:
                 dropped,
                 now_us,
             )
-        except InvalidInput as error:
-            stored = await self._reject(
-                session, batch.spool_id, batch.lane, batch.seq, len(batch.items), dropped, error
-            )
-        except NotFound:  # deleted a moment ago; its link is being closed
-            core.counters["ingest.no_device"] += 1
+        except Unavailable as error:  # closed
+            done()
+            self._unavailable(session, error)
             return
-        except Unavailable as error:
-            core.counters["ingest.store_unavailable"] += 1
-            log.warning("a batch of %s cannot be stored now: %s", session.device_id, error)
-            return
+        core.watch(work, stored)
+
+    async def _failed(self, session: Session, batch: Batch, dropped: dict[str, int], error: BaseException) -> None:
+        if isinstance(error, InvalidInput):
+            items = len(batch.items)
+            try:
+                stored = await self._reject(session, batch.spool_id, batch.lane, batch.seq, items, dropped, error)
+            except (NotFound, Unavailable) as again:
+                error = again
+            else:
+                self._stored(session, batch, stored)
+                return
+        if isinstance(error, NotFound):  # deleted a moment ago; its link is being closed
+            self._core.counters["ingest.no_device"] += 1
+        elif isinstance(error, Unavailable):
+            self._unavailable(session, error)
+        else:
+            raise error
+
+    def _unavailable(self, session: Session, error: Unavailable) -> None:
+        self._core.counters["ingest.store_unavailable"] += 1
+        log.warning("a batch of %s cannot be stored now: %s", session.device_id, error)
+
+    def _stored(self, session: Session, batch: Batch, stored: Stored) -> None:
+        """It is committed: acknowledge, count, tell."""
+        counters = self._core.counters
         self._ack(session, batch.spool_id, batch.lane, stored.acked)
         if stored.duplicate:
-            core.counters["ingest.duplicates"] += 1
+            counters["ingest.duplicates"] += 1
             return
-        if rejected:
-            core.counters["ingest.rejected_items"] += rejected
-            await self._audit(session, batch.lane, batch.seq, rejected, "ingest.unsound", reason)
-        core.counters["ingest.batches"] += 1
-        core.counters["ingest.records"] += len(stored.records)
+        counters["ingest.batches"] += 1
+        counters["ingest.records"] += len(stored.records)
         if stored.gap:
-            core.counters["ingest.gaps"] += stored.gap
+            counters["ingest.gaps"] += stored.gap
         self._tell(session.workgroup, stored)
 
     async def bad_batch(self, session: Session, frame: Frame, error: LinkError) -> bool:
@@ -159,18 +191,9 @@ class Ingest:
         core, device_id = self._core, stored.device_id
         if stored.steps:
             self._on_steps(workgroup, stored.steps)
-        if not core.endpoint.members("door"):
-            return
-        for part, first_id in parts(stored):
-            core.announce(
-                events.RecordsStored(
-                    workgroup=workgroup,
-                    device_id=device_id,
-                    first_message_id=first_id,
-                    store_time_us=stored.stored_us,
-                    records=[_record(record, first_id + at) for at, record in enumerate(part)],
-                )
-            )
+        if stored.records:
+            for payload in payloads(workgroup, stored):
+                core.announce_encoded(payload)
         if stored.states:
             states = [
                 events.ChangedState(
@@ -223,12 +246,28 @@ class Ingest:
             )
 
 
-def parts(stored: Stored) -> Iterator[tuple[list[Record], int]]:
-    """The records in portions that fit a bus message, each with its first message_id."""
-    first_id = stored.first_message_id
-    for chunk in _chunks(list(stored.records), _size):
-        yield chunk, first_id
-        first_id += len(chunk)
+def payloads(workgroup: str, stored: Stored) -> Iterator[bytes]:
+    """The records as encoded happenings, in order; in halves of halves where they would not fit a bus message."""
+    records = [_record(record, id_) for id_, record in enumerate(stored.records, stored.first_message_id)]
+    return _halved(workgroup, stored, records)
+
+
+def _halved(workgroup: str, stored: Stored, records: list[events.StoredRecord]) -> Iterator[bytes]:
+    payload = events.encode(
+        events.RecordsStored(
+            workgroup=workgroup,
+            device_id=stored.device_id,
+            first_message_id=records[0].message_id,
+            store_time_us=stored.stored_us,
+            records=records,
+        )
+    )
+    if len(payload) <= _ANNOUNCE_BYTES or len(records) == 1:
+        yield payload
+        return
+    middle = len(records) // 2
+    yield from _halved(workgroup, stored, records[:middle])
+    yield from _halved(workgroup, stored, records[middle:])
 
 
 def _chunks(items: list[_T], size: Callable[[_T], int]) -> Iterator[list[_T]]:
@@ -245,18 +284,6 @@ def _chunks(items: list[_T], size: Callable[[_T], int]) -> Iterator[list[_T]]:
         yield chunk
 
 
-def _size(record: Record) -> int:
-    """At most about what a record takes in a happening."""
-    total = 100 + len(record.table) + len(record.source)
-    for name, value in record.fields.items():
-        total += 16 + 4 * len(name)
-        if isinstance(value, str):
-            total += 4 * len(value)
-        elif isinstance(value, Dec):
-            total += len(value.text)
-    return total
-
-
 def _record(record: Record, message_id: int) -> events.StoredRecord:
     return events.StoredRecord(
         message_id=message_id,
@@ -264,8 +291,6 @@ def _record(record: Record, message_id: int) -> events.StoredRecord:
         table=record.table,
         source=record.source,
         event_time_us=record.event_time_us,
-        fields={
-            name: ("d", value.text) if type(value) is Dec else value  # type: ignore[misc]
-            for name, value in record.fields.items()
-        },
+        # A Dec is ["d", text] on the wire, as a decimal in a happening is.
+        fields=cast("dict[str, events.WireValue]", record.fields),
     )

@@ -7,7 +7,7 @@ Callbacks of the bus never block: what takes a transaction runs beside, in order
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Literal, Protocol
 
@@ -27,6 +27,7 @@ from towline.protocols.link.items import Batch
 from towline.protocols.link.limits import FIRST_STREAM
 
 _MAX_PER_LANE = 2
+_MAX_BAD = 4
 _MAX_ASKS = 32
 _CLOSED_REMEMBERED_S = 30.0
 _MAX_CLOSED = 10_000
@@ -36,8 +37,8 @@ _TYPES = frozenset(int(kind) for kind in Type)
 class Families(Protocol):
     """What links hand on to the use-case families."""
 
-    async def batch(self, session: Session, batch: Batch) -> None:
-        """Store and acknowledge."""
+    def batch(self, session: Session, batch: Batch, done: Callable[[], None]) -> None:
+        """Store and acknowledge; ``done`` is called when that is over."""
         ...
 
     async def bad_batch(self, session: Session, frame: Frame, error: LinkError) -> bool:
@@ -84,6 +85,14 @@ class Links:
         self.devices: dict[str, Session] = {}
         """Device id → the newest signed-in session here."""
         self._closed: dict[str, float] = {}
+        self._early: list[tuple[str, bytes]] | None = []
+        """What was heard while the hub was still joining the bus; None once it has."""
+
+    def joined(self) -> None:
+        """The hub's endpoint is there: take what was heard meanwhile, in order."""
+        early, self._early = self._early, None
+        for sender, payload in early or ():
+            self.on_message(sender, payload)
 
     # -- out ---------------------------------------------------------------------------------------------------
 
@@ -159,6 +168,9 @@ class Links:
     # -- Receiver ----------------------------------------------------------------------------------------------
 
     def on_message(self, sender: str, payload: bytes) -> None:
+        if self._early is not None:
+            self._early.append((sender, payload))
+            return
         try:
             if peers.is_peer(payload):
                 self.families.on_peer(sender, peers.decode(payload))
@@ -275,6 +287,8 @@ class Links:
             self._stream_frame(session, frame)
         elif kind == Type.PLUGIN_KEY_ASK:
             self._ask(session, m.expect(frame, m.PluginKeyAsk))
+        elif kind == Type.KEY_CHANGE:
+            self.login.key_change(session, m.expect(frame, m.KeyChange))
         elif kind in (Type.PING, Type.PONG, Type.BYE):
             return
         elif kind in _TYPES:
@@ -286,6 +300,10 @@ class Links:
         try:
             batch = session.lanes.receive(frame)
         except LinkError as error:
+            if session.bad_batches >= _MAX_BAD:
+                self._core.counters["ingest.busy"] += 1
+                return
+            session.bad_batches += 1
             session.then(self._core, partial(self._bad_batch, session, frame, error), "bad batch")
             return
         if batch is None:
@@ -294,17 +312,14 @@ class Links:
             self._core.counters["ingest.busy"] += 1  # the agent sends it again
             return
         session.in_flight[batch.lane] = session.in_flight.get(batch.lane, 0) + 1
-        self._core.spawn(self._batch(session, batch), "ingest")
-
-    async def _batch(self, session: Session, batch: Batch) -> None:
-        try:
-            await self.families.batch(session, batch)
-        finally:
-            session.in_flight[batch.lane] -= 1
+        self.families.batch(session, batch, partial(session.landed, batch.lane))
 
     async def _bad_batch(self, session: Session, frame: Frame, error: LinkError) -> None:
-        if not await self.families.bad_batch(session, frame, error):
-            self._broke(session, error)
+        try:
+            if not await self.families.bad_batch(session, frame, error):
+                self._broke(session, error)
+        finally:
+            session.bad_batches -= 1
 
     def _ask(self, session: Session, ask: m.PluginKeyAsk) -> None:
         if session.asks >= _MAX_ASKS:

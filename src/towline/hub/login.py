@@ -6,16 +6,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from towline.errors import TowlineError, Unavailable
+import msgspec
+
+from towline.errors import Refused, TowlineError, Unavailable
 from towline.hub import causes, events
+from towline.hub.actor import Actor
 from towline.hub.core import Core
-from towline.hub.identity import Enrolments, Identity, facts_of
+from towline.hub.identity import Enrolments, Identity, facts_of, verify
 from towline.hub.presence import DUPLICATE_RETRY_S, Presence
 from towline.hub.session import CLOSE_NORMAL, CLOSE_REFUSED, CLOSE_REPLACED, CLOSE_RETRY, Session, Work
+from towline.protocols.link import keychange, relay
 from towline.protocols.link import messages as m
-from towline.protocols.link import relay
 from towline.protocols.link.frames import Priority
-from towline.protocols.link.handshake import Challenged, EnrolAsked, HubHandshake, LoginAsked
+from towline.protocols.link.handshake import Challenged, EnrolAsked, HubHandshake, LoginAsked, key_pin
 from towline.protocols.link.limits import HEARTBEAT_S, SILENT_S
 from towline.store.rows import Connected, Device
 
@@ -82,6 +85,7 @@ class Login:
         connected = await self._presence.connected(device, session.conn, session.node, session.remote)
         # From here on the link's end must be noted, so its ids are set before anything else can fail.
         session.workgroup, session.device_id, session.spool_id = device.workgroup, device.id, hello.spool_id
+        session.public_key = device.public_key
         if not links.node_lives(session.node):
             await self._presence.node_died(session.node, causes.NODE_DIED)
             return
@@ -123,6 +127,51 @@ class Login:
             return None
         return entry.device
 
+    def key_change(self, session: Session, asked: m.KeyChange) -> None:
+        """A signed-in agent shows its next key. LinkError: it does not hold that key."""
+        identity = self.identity
+        assert identity is not None
+        link = keychange.LinkName(identity.hub_id, session.device_id, session.conn)
+        keychange.check_ask(link, asked, verify)
+        if session.key_asked:
+            self._core.counters["links.key_changes_dropped"] += 1  # the agent asks again
+            return
+
+        session.key_asked = True
+
+        async def change() -> None:
+            answer = keychange.confirm(link, asked.public_key, identity.sign)
+            try:
+                await self._change_key(session, asked.public_key)
+            except TowlineError as error:
+                self._core.counters[f"links.key_refused.{error.code}"] += 1
+                answer = m.KeyChanged(public_key=asked.public_key, code=error.code, message=error.message)
+            finally:
+                session.key_asked = False
+            self._links.send(session, m.encode(answer), Priority.CONTROL)
+
+        session.then(self._core, change, "key change")
+
+    async def _change_key(self, session: Session, new: bytes) -> None:
+        """Store the key. Asking for the same one again changes nothing. Refused ``link.key_change``, Conflict
+        ``device.key_exists``, NotFound ``device.unknown``.
+        """
+        core, old = self._core, session.public_key
+        if new == old:
+            return
+        if session.state != "signed_in" or not old or session.key_changed:
+            # Who took this link over from another hub did not see the old key proved; and one change a link is enough.
+            raise Refused("link.key_change", "sign in anew, then change the key")
+        if not await core.store.devices.set_key(session.workgroup, session.device_id, old, new):
+            entry = await core.store.devices.get(session.workgroup, session.device_id)
+            if entry is None or entry.device.public_key != new:
+                raise Refused("link.key_change", "the key with which this link was signed in does not count any more")
+        else:
+            core.counters["links.key_changed"] += 1
+            actor = msgspec.structs.replace(Actor.system(session.workgroup, "agent"), remote=session.remote)
+            await core.audit(actor, "device.key_change", "device", session.device_id, old=_print(old), new=_print(new))
+        session.public_key, session.key_changed = new, True
+
     def _close_replaced(self, session: Session, connected: Connected) -> None:
         conn, links = connected.replaced, self._links
         if conn is None or conn == session.conn:
@@ -137,3 +186,8 @@ class Login:
         links.send(old, m.encode(bye), Priority.CONTROL)
         links.close(old, CLOSE_REPLACED, "a newer connection", causes.REPLACED)
         old.lose_streams(causes.REPLACED)
+
+
+def _print(public_key: bytes) -> str:
+    """A key's fingerprint: hex SHA-256, as far as a person compares it."""
+    return key_pin(public_key).hex()[:16]

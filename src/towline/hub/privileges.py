@@ -57,6 +57,7 @@ TABLE: Final[dict[str, Privilege | None]] = {
     "users.set_password": "manage_access",
     "users.delete": "manage_access",
     "tokens.create": None,
+    "tokens.create_by_token": "manage_access",
     "tokens.list": None,
     "tokens.revoke": None,
     "tokens.list_all": "manage_access",

@@ -60,10 +60,16 @@ class Session:
         self.device_id = ""
         self.workgroup = ""
         self.spool_id = ""
+        self.public_key = b""
+        """The device's key that this link was signed in with; empty on a link taken over from another hub."""
+        self.key_changed = False
+        self.key_asked = False
+        """A change is under way."""
         self.signed_in_at = 0.0
         self.lanes = LaneReceiver()
         self.in_flight: dict[str, int] = {}
         self.asks = 0
+        self.bad_batches = 0
         self.streams: dict[int, Stream] = {}
         self._next_stream = FIRST_STREAM
         self._tail: asyncio.Task[Any] | None = None
@@ -82,6 +88,10 @@ class Session:
         if before is not None and not before.done():
             await asyncio.wait([before])
         await work()
+
+    def landed(self, lane: str) -> None:
+        """A batch of the lane is no longer in flight."""
+        self.in_flight[lane] -= 1
 
     def open_stream(self, stream: Stream) -> int | None:
         """A fresh dynamic stream's number; None when too many are open."""

@@ -43,9 +43,12 @@ class Tokens:
     async def create(
         self, actor: Actor, name: str, privileges: Collection[str], ttl_days: int | None = None
     ) -> NewToken:
-        """A token of the actor's own with at most their own privileges. ``ttl_days`` 1–3650."""
+        """A token of the actor's own with at most their own privileges. ``ttl_days`` 1–3650.
+
+        An API token makes further ones only with manage_access: they would outlive its own end.
+        """
         core = self._core
-        core.check(actor, "tokens.create")
+        core.check(actor, "tokens.create" if actor.kind != "token" else "tokens.create_by_token")
         name = check_name(name)
         wanted = known(frozenset(privileges))
         grantable(actor, wanted)

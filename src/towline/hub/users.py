@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Collection, Sequence
@@ -22,6 +23,8 @@ from towline.store.rows import User
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 _MAX_DISPLAY = 100
+_MAX_TRYING = 64
+"""Sign-ins that wait for their turn."""
 
 
 class Users:
@@ -31,21 +34,21 @@ class Users:
         self._core = core
         self._passwords = passwords
         self._throttle = Throttle(core.clock, core.settings.login_attempts, core.settings.login_window_seconds)
+        self._turn = asyncio.Lock()
+        self._trying = 0
         self.tokens = Tokens(core)
 
     async def login(self, name: str, password: str, ip: str) -> SessionView:
         """Sign in. Refused ``login.wrong`` (name and password are not told apart); Unavailable ``login.throttled``
         after too many failures: its ``hint`` says in how many seconds to try again."""
         core = self._core
-        self._check_throttle(name, ip)
         candidates = [user for user in await core.store.users.named(name[:64]) if user.disabled_us is None]
         hashes: Sequence[str | None] = [user.password_hash for user in candidates] or [None]
-        right = [await self._passwords.verify(stored, password[:1024]) for stored in hashes]
-        user = candidates[right.index(True)] if True in right else None
+        right = await self._try(name, ip, hashes, password)
+        user = candidates[right] if right is not None and candidates else None
         if user is None:
-            await self._login_failed(name, ip, candidates)
+            await self._login_failed(ip, candidates)
             raise Refused("login.wrong", "name or password is wrong")
-        self._throttle.succeeded(name, ip)
         return await self._open_session(user, password, ip)
 
     async def verify(self, token: str, ip: str = "") -> Actor:
@@ -71,9 +74,7 @@ class Users:
         core = self._core
         core.check(actor, "users.change_password")
         user = await self._user(actor, actor.user_id)
-        self._check_throttle(user.name, actor.remote)
-        if not await self._passwords.verify(user.password_hash, old[:1024]):
-            self._throttle.failed(user.name, actor.remote)
+        if await self._try(user.name, actor.remote, [user.password_hash], old) is None:
             raise Refused("login.wrong", "the old password is wrong", where="$.old")
         check_new(new, core.settings.password_min_length, user.name, "$.new")
         await self._store_password(actor, user, new, keep_jti=actor.jti)
@@ -194,6 +195,25 @@ class Users:
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
+    async def _try(self, name: str, ip: str, hashes: Sequence[str | None], password: str) -> int | None:
+        """Which of ``hashes`` the password opens. One attempt after the other, so that many at once are not more
+        guesses than the throttle allows."""
+        self._check_throttle(name, ip)
+        if self._trying >= _MAX_TRYING:
+            raise Unavailable("login.busy", "too many sign-ins at once", hint="try again in a few seconds")
+        self._trying += 1
+        try:
+            async with self._turn:
+                self._check_throttle(name, ip)
+                right = [await self._passwords.verify(stored, password[:1024]) for stored in hashes]
+                if True in right:
+                    self._throttle.succeeded(name, ip)
+                    return right.index(True)
+                self._throttle.failed(name, ip)
+                return None
+        finally:
+            self._trying -= 1
+
     def _check_throttle(self, name: str, ip: str) -> None:
         wait = self._throttle.wait_s(name, ip)
         if wait > 0:
@@ -204,9 +224,8 @@ class Users:
                 hint=f"try again in {math.ceil(wait)} seconds",
             )
 
-    async def _login_failed(self, name: str, ip: str, candidates: Collection[User]) -> None:
+    async def _login_failed(self, ip: str, candidates: Collection[User]) -> None:
         self._core.counters["users.login_failed"] += 1
-        self._throttle.failed(name, ip)
         for user in candidates:
             actor = Actor(
                 user_id=user.id,

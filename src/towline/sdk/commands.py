@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from towline.errors import NotFound, Refused, Unavailable
 from towline.protocols.octo import messages as m
 from towline.protocols.octo.declaration import Declaration
 from towline.protocols.octo.envelope import Name
@@ -102,18 +103,23 @@ class CommandRunner:
             return spec.refuse(**arguments(spec.refuse, call))
         except Exception as exc:
             log.exception("checking command %s failed", call.name)
-            return f"{type(exc).__name__}: {exc}"
+            return _words(exc)
 
     async def _run(self, command: m.Command, handler: Handler, call: Call) -> None:
         try:
             result = await handler(**arguments(handler, call))
             result = _presentable(result)
+            msgspec.json.encode(result)  # what cannot be written is the handler's error, not the connection's
         except asyncio.CancelledError:
             self._finish(command, call.name, "ERRORED", {"error": "the plugin is stopping"})
             raise
+        except (NotFound, Refused, Unavailable) as exc:  # said on purpose: no traceback
+            log.warning("command %s failed: %s", call.name, exc)
+            self._finish(command, call.name, "ERRORED", {"error": str(exc)})
+            return
         except Exception as exc:
             log.exception("command %s failed", call.name)
-            self._finish(command, call.name, "ERRORED", {"error": f"{type(exc).__name__}: {exc}"})
+            self._finish(command, call.name, "ERRORED", {"error": _words(exc)})
             return
         self._finish(command, call.name, "ACKED", result)
 
@@ -138,6 +144,11 @@ def arguments(function: Callable[..., Any], call: Call) -> dict[str, Any]:
         elif parameter.default is inspect.Parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
             result[name] = None
     return result
+
+
+def _words(error: Exception) -> str:
+    # A file's name may hold bytes that are no text.
+    return f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode()
 
 
 def _presentable(result: Any) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from towline import log as logsetup
 from towline.clock import Clock, SystemClock
 from towline.errors import InvalidInput, StartError
 from towline.protocols.octo import messages as m
@@ -285,7 +286,7 @@ class Plugin:
     def run(self) -> None:
         """Run until SIGINT or SIGTERM. A wrong declaration ends with one line and status 2."""
         if not logging.getLogger().handlers:
-            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+            logsetup.setup()
         try:
             asyncio.run(self._run())
         except (StartError, InvalidInput) as exc:

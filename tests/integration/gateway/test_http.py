@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.helpers import until
 from tests.integration.gateway.running import api, clients, running_node
 from towline.gateway import pushapi
+from towline.gateway.mesh import Outcome
 from towline.gateway.node import Node
 from towline.gateway.settings import UserSettings
 
@@ -287,6 +288,46 @@ async def test_the_websocket_takes_fragments_binary_frames_and_bad_ones() -> Non
             assert caught.value.rcvd is not None
             assert caught.value.rcvd.code == 1009
         await until(lambda: not node.sockets.sockets)
+
+
+async def test_empty_fragments_take_no_memory() -> None:
+    async with running_node() as node, connect(api(node, "ws") + "/ws/v1") as web:
+
+        async def parts() -> AsyncIterator[str]:
+            yield "pi"
+            for _ in range(200):
+                yield ""
+            (one,) = node.sockets.sockets
+            await until(lambda: bytes(one._fragments or b"") == b"pi", what="fragments")
+            yield "ng"
+
+        await web.send(parts())
+        assert await web.recv() == "pong"
+
+
+async def test_a_header_given_twice_is_not_the_last_alone() -> None:
+    async with running_node() as node:
+        raw = await Raw.open(node)
+        for twice in (["Origin: https://evil.example", "Origin: "], ["Host: evil.example"]):
+            assert (await raw.ask(post("/v1/mesh/publish", b'{"c":"x","d":"y"}', *twice)))[0] == 403
+        upgrade = ["Connection: keep-alive", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+        key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+        assert (await raw.ask(get("/ws/v1", *upgrade, key)))[0] == 101
+
+
+async def test_an_upgrade_behind_a_request_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_node() as node:
+        waiting: list[Any] = []
+        monkeypatch.setattr(node.mesh, "publish_then", lambda channel, data, binary, done: waiting.append(done))
+        raw = await Raw.open(node)
+        key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", key]
+        raw.writer.write(PUBLISH + get("/ws/v1", *upgrade))
+        await until(lambda: waiting, what="the request")
+        waiting[0](Outcome(0, 0))
+        assert (await raw.answer())[2] == NOBODY
+        assert (await raw.answer())[0] == 400
+        assert await raw.ended()
 
 
 async def test_silence_on_the_websocket_and_on_clients(tmp_path: Any) -> None:

@@ -67,10 +67,15 @@ async def nodes(world: World, tmp_path: Path) -> AsyncIterator[list[Node]]:
         )
         await node.start()
         made.append(node)
-    await until(lambda: all(len(node.mesh._others) == 1 for node in made))
+    await until(lambda: all(len(numbers(node)) == 2 for node in made))
     yield made
     for node in made:
         await node.close()
+
+
+def numbers(node: Node) -> set[str]:
+    """Node numbers that a node knows of."""
+    return {found["id"] for found in node.nodes() if found["id"] != "-1"}
 
 
 def client(node: Node, channels: str = "") -> connect:

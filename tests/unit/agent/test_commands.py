@@ -15,6 +15,7 @@ from towline.agent.commands import CommandDesk
 from towline.agent.journal import Journal
 from towline.agent.plugincore import Plugin
 from towline.clock import ManualClock
+from towline.errors import Unavailable
 from towline.protocols.link.items import CommandStep
 from towline.protocols.link.messages import Command, CommandQuery
 from towline.protocols.octo import messages as m
@@ -253,3 +254,38 @@ async def test_a_local_command_to_a_plugin_that_cannot_take_it() -> None:
             w.desk.local(w.plugins[GUID], asked)
         assert w.guard.of(GUID).commands.open() == []
         assert KEY
+
+
+async def test_a_disk_that_refuses_only_delays_what_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("towline.agent.commands._RETRY_S", 0.01)
+    async with world() as w:
+        await w.command("waits", expires_in_s=5.0)
+        w.connect(OTHER)
+        await w.command("silent", app_guid=OTHER)
+        w.clock.advance(61)
+        step, refusals = w.desk._journal.step, [True, True, True]
+
+        async def full(*arguments: Any, **more: Any) -> bool:
+            if refusals:
+                refusals.pop()
+                raise Unavailable("agent.disk", "full")
+            return await step(*arguments, **more)
+
+        monkeypatch.setattr(w.desk._journal, "step", full)
+        for _ in range(4):
+            with contextlib.suppress(Unavailable):
+                await w.desk.tick()
+            await w.desk.settle()
+        assert not refusals
+        assert sorted(w.sink.steps()[-2:]) == [("silent", "timed_out"), ("waits", "expired")]
+
+
+async def test_a_clock_that_went_back_does_not_prolong_a_commands_life(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with world(tmp_path / "db", clock) as w:
+        await w.command(expires_in_s=30.0)
+    behind = ManualClock(clock.now_us() - 86_400_000_000)
+    async with world(tmp_path / "db", behind) as w:
+        behind.advance(31)
+        await w.desk.tick()
+        assert w.steps() == ["expired"]

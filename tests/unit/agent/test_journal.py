@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.agent.fakes import GUID, Sink, opened
 from towline.agent.journal import FINAL, Journal
-from towline.protocols.link.messages import Command
+from towline.protocols.link.messages import Command, CommandQuery
 
 NOW = 1_700_000_000_000_000
 DAY_US = 86_400_000_000
@@ -85,11 +85,28 @@ async def test_a_timeout_leaves_the_command_open_for_a_late_ack() -> None:
 
 async def test_a_query_settles_what_is_not_known() -> None:
     async with journal() as (book, sink):
-        assert await book.query(["never"], NOW, cancel=False) == ["never"]
+        assert await book.query(CommandQuery(command_ids=["never"]), NOW) == ["never"]
         assert sink.steps() == [("never", "not_executed")]
         assert await book.receive(command("never"), NOW + 1) is None
         assert not await book.delivering("never")
         assert sink.steps()[-1] == ("never", "not_executed")
+
+
+async def test_a_journal_younger_than_a_command_does_not_say_that_it_never_ran(tmp_path: Path) -> None:
+    async with journal(tmp_path / "db") as (book, sink):
+        await book.recover(NOW)
+        later = NOW + 10_000_000
+        asked = CommandQuery(command_ids=["before", "after", "unsaid"], sent_s_ago=[11.0, 9.0])
+        assert await book.query(asked, later) == ["before", "after", "unsaid"]
+        assert sink.steps() == [("before", "unknown"), ("after", "not_executed"), ("unsaid", "not_executed")]
+        old = Command(command_id="old", app_guid=GUID, module="m", name="n", sent_s_ago=11.0)
+        assert await book.receive(old, later) is None
+        assert not await book.delivering("old")
+        assert sink.steps()[-1] == ("old", "unknown")
+    async with journal(tmp_path / "db") as (book, sink):
+        await book.recover(NOW + 60_000_000)  # an older journal does not begin anew
+        assert await book.query(CommandQuery(command_ids=["mid"], sent_s_ago=[30.0]), NOW + 60_000_000) == ["mid"]
+        assert sink.steps()[-1] == ("mid", "not_executed")
 
 
 async def test_cancelling_works_until_delivery_begins() -> None:
@@ -97,7 +114,7 @@ async def test_cancelling_works_until_delivery_begins() -> None:
         await book.receive(command("early"), NOW)
         await book.receive(command("late"), NOW)
         await book.delivering("late")
-        assert await book.query(["early", "late"], NOW, cancel=True) == ["early"]
+        assert await book.query(CommandQuery(command_ids=["early", "late"], cancel=True), NOW) == ["early"]
         assert sink.steps()[-2:] == [("early", "not_executed"), ("late", "received")]
         assert not await book.delivering("early")
 
@@ -105,7 +122,7 @@ async def test_cancelling_works_until_delivery_begins() -> None:
 async def test_a_query_without_cancel_only_asks() -> None:
     async with journal() as (book, sink):
         await book.receive(command(), NOW)
-        assert await book.query(["c"], NOW, cancel=False) == []
+        assert await book.query(CommandQuery(command_ids=["c"]), NOW) == []
         assert sink.steps()[-1] == ("c", "received")
         assert await book.delivering("c")
 
@@ -123,6 +140,7 @@ async def test_rows_live_thirty_days_and_no_command_longer() -> None:
         entry = await book.receive(command(expires=1e12), NOW)
         assert entry is not None
         assert entry.deadline_us == NOW + 30 * DAY_US
+        await book.step("c", "delivered", NOW)
         assert await book.prune(NOW + 29 * DAY_US) == 0
         assert await book.prune(NOW + 31 * DAY_US) == 1
         assert await book.entry("c") is None
@@ -151,7 +169,7 @@ def test_what_is_reported_expired_or_not_executed_was_never_written(actions: lis
                 elif action == "acked" and written:
                     await book.step("c", "acked", NOW)
                 elif action == "query":
-                    await book.query(["c"], NOW, cancel=True)
+                    await book.query(CommandQuery(command_ids=["c"], cancel=True), NOW)
                 elif action == "again":
                     await book.receive(command(), NOW)
             steps = [step for _, step in sink.steps()]
@@ -163,3 +181,12 @@ def test_what_is_reported_expired_or_not_executed_was_never_written(actions: lis
                 assert entry.state in FINAL
 
     asyncio.run(run())
+
+
+async def test_a_clock_that_jumps_ahead_forgets_nothing_that_waits() -> None:
+    async with journal() as (book, _):
+        await book.receive(command("waits"), NOW)
+        await book.receive(command("ended"), NOW)
+        await book.step("ended", "expired", NOW)
+        assert await book.prune(NOW + 400 * DAY_US) == 1
+        assert [entry.command_id for entry in await book.recover(NOW + 400 * DAY_US)] == ["waits"]

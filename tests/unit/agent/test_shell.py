@@ -181,3 +181,25 @@ async def test_secrets_of_the_agent_do_not_reach_the_command(hub: Hub, monkeypat
 async def test_credit_and_cancel_for_nothing_are_ignored(hub: Hub) -> None:
     hub.shell.credit(Credit(amount=1), 99)
     hub.shell.cancel(ExecCancel(), 99)
+
+
+async def test_a_slow_reader_gets_all_of_what_was_written_before_the_end(hub: Hub) -> None:
+    hub.grant = False
+    hub.start("head -c 200000 /dev/zero")
+    await until(lambda: len(hub.out.get(16, {}).get(1, b"")) == 64 * 1024, what="the first window")
+    (run,) = hub.shell._runs.values()
+    await until(lambda: run.returned is not None, what="the command's own end")
+    await asyncio.sleep(0.7)  # longer than what a process left behind may hold the pipes
+    assert 16 not in hub.ends
+    for _ in range(4):
+        hub.shell.credit(Credit(amount=64 * 1024), 16)
+    await until(lambda: 16 in hub.ends, what="end")
+    assert hub.ends[16] == End(return_code=0)
+    assert len(hub.out[16][1]) == 200_000
+
+
+async def test_who_never_reads_is_told_that_output_is_missing(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("towline.agent.shell._DRAIN_S", 0.3)
+    hub.grant = False
+    end = await hub.run("head -c 200000 /dev/zero")
+    assert (end.return_code, end.truncated) == (0, True)

@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,3 +178,47 @@ async def test_a_step_and_its_batch_are_one_commit(tmp_path: Path) -> None:
             )
         await until(lambda: sum(len(batch.items) for batch in hub.stored) == 6, what="all steps")
         assert [batch.seq for batch in hub.stored] == list(range(1, len(hub.stored) + 1))
+
+
+async def test_a_disk_that_refuses_to_forget_a_batch_does_not_hold_its_lane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as (spool, uplink, hub):
+        monkeypatch.setattr("towline.agent.uplink._DISK_RETRY_S", 0.05)
+        await uplink.online({}, hub.send)
+        hub.lose_acks = True
+        spool.append("live", [metric(1)])
+        await until(lambda: hub.stored, what="stored")
+        run, fails = spool._database.run, [True, True]
+
+        def full(operation: Callable[[sqlite3.Connection], Any]) -> asyncio.Future[Any]:
+            def refuse(_connection: sqlite3.Connection) -> None:
+                raise sqlite3.OperationalError("database or disk is full")
+
+            return run(refuse if operation.__name__ == "trim" and fails and fails.pop() else operation)
+
+        monkeypatch.setattr(spool._database, "run", full)
+        uplink.on_ack(Ack(spool_id=spool.spool_id, lane="live", seq=1))
+        await until(lambda: not fails, what="refusals")
+        hub.lose_acks = False
+        spool.append("live", [metric(2)])
+        await until(lambda: hub.times() == [1, 2], what="second batch")
+        await until(lambda: not spool.flights and spool.size == 0, what="trimmed")
+
+
+async def test_a_link_lost_while_a_step_is_committed_leaves_its_batch_to_the_next(tmp_path: Path) -> None:
+    async with world(tmp_path) as (spool, uplink, hub):
+        await uplink.online({}, hub.send)
+        await until(lambda: not any(wake.is_set() for wake in uplink._wakes.values()), what="at rest")
+        adding = spool._database.run(
+            lambda connection: spool.add(connection, "urgent", [CommandStep("c", "received", 1)])
+        )
+        commits = spool._database.commits
+        while spool._database.commits == commits:  # committed, and the loop does not know yet
+            time.sleep(0.001)
+        uplink.offline()
+        await adding
+        assert not hub.stored
+        await uplink.online({}, hub.send)
+        await until(lambda: [batch.lane for batch in hub.stored] == ["urgent"], what="urgent batch")
+        await until(lambda: not spool.flights, what="trimmed")

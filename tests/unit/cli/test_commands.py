@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.api.fakehub import DEVICE, OFFLINE, command
 from tests.unit.cli.conftest import Run, Served, invoke
-from towline.cli import http
+from towline.cli import find, http
 from towline.cli.command import typed
 from towline.errors import NotFound, Refused, TowlineError, Unavailable
 
@@ -49,6 +50,21 @@ def test_names_of_devices(run: Run) -> None:
     assert run("device", "show", DEVICE[:13]).exit_code == 0
     assert isinstance(failure(run("device", "show", "nothing")), NotFound)
     assert isinstance(failure(run("device", "show", "7b0")), NotFound)
+
+
+def test_a_device_is_found_on_any_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search also matches host names and systems, so a short name may match many pages of other devices."""
+    asked = []
+
+    def get(self: http.Client, path: str, **query: Any) -> Any:
+        asked.append(query["after"])
+        name = "pi" if query["after"] else "pi-1"
+        return {"devices": [{"id": DEVICE, "name": name}], "next": None if query["after"] else "further"}
+
+    monkeypatch.setattr(http.Client, "get", get)
+    with http.Client(http.Target("http://127.0.0.1:1", "", "")) as client:
+        assert find.device_id(client, "pi") == DEVICE
+    assert asked == [None, "further"]
 
 
 def test_device_exec(run: Run, server: Served) -> None:
@@ -124,6 +140,10 @@ def test_plugins(run: Run, tmp_path: Path) -> None:
     assert GUID in run("plugin", "ls").stdout
     assert json.loads(run("plugin", "credential", GUID).stdout) == shown
     assert run("plugin", "revoke", GUID).exit_code == 0
+    kept = tmp_path / "kept.json"
+    kept.write_text("the only key")
+    assert failure(run("plugin", "create", "my-plugin", "-o", str(kept))).code == "cli.file"
+    assert kept.read_text() == "the only key"
     missing = run("plugin", "credential", GUID, "-o", str(tmp_path / "no" / "c.json"))
     assert failure(missing).code == "cli.file"
 
@@ -207,3 +227,26 @@ def test_push_errors(server: Served) -> None:
     assert unreachable.code == "cli.unreachable"
     assert "secret" not in str(unreachable)
     assert failure(invoke("push", "send", "1", "x", "--api", server.url)).code == "cli.push"
+
+
+@pytest.mark.parametrize("words", [("agent", "--data", "{}", "enrol"), ("agent", "enrol", "--data", "{}")])
+def test_agent_enrol_says_how_to_start(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--data`` may stand where a person puts it, and the line to start the agent names it."""
+    redeemed = []
+
+    async def redeem(settings: Any, line: str) -> str:
+        redeemed.append((settings.agent.data, line))
+        return "enrolled"
+
+    monkeypatch.setattr("towline.app.agent.enrol", redeem)
+    result = invoke(*(word.format(tmp_path) for word in words), "wss://x/link/v1#t")
+    assert result.output == f"enrolled; start the agent with: towline agent --data {tmp_path}\n"
+    assert redeemed == [(str(tmp_path), "wss://x/link/v1#t")]
+
+
+@pytest.mark.parametrize("role", ["up", "gateway", "hub"])
+def test_a_base_install_says_what_it_lacks(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    error = failure(invoke(role))
+    assert error.code == "cli.server_parts"
+    assert "towline[server]" in str(error)

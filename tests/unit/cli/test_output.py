@@ -14,7 +14,15 @@ NOW = datetime(2026, 11, 21, 3, 4, 5, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "now"), (5, "5 s ago"), (180, "3 min ago"), (7300, "2 h ago"), (200_000, "2 d ago"), (-900, "in 15 min")],
+    [
+        (0, "now"),
+        (5, "5 s ago"),
+        (180, "3 min ago"),
+        (7300, "2 h ago"),
+        (200_000, "2 d ago"),
+        (-900, "in 15 min"),
+        (-899, "in 15 min"),
+    ],
 )
 def test_ago(seconds: int, text: str) -> None:
     stamp = (NOW - timedelta(seconds=seconds)).isoformat()

@@ -19,6 +19,7 @@ from towline.errors import InvalidInput
 class Server(msgspec.Struct, frozen=True):
     port: Annotated[int, msgspec.Meta(description="Port.", ge=0, le=65535)] = 1
     entry: Annotated[str, msgspec.Meta(description="Script.")] = ""
+    token: Annotated[str, msgspec.Meta(description="Secret.", extra={"secret": True})] = ""
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -108,6 +109,20 @@ def test_dump_says_where_a_value_came_from_and_hides_secrets() -> None:
     assert "  port: 5  # t.yaml:1:11" in text
     assert "hush" not in text
     assert parse(text, "again").value["gateway"]["mode"] == "a"
+
+
+def test_dump_hides_the_password_inside_an_address() -> None:
+    loaded = load(Tree, file=("t.yaml", "data: 'nats://joe:hush@a:4222,tls://b:1,nats://:hush@c'"))
+    assert "data: nats://joe:********@a:4222,tls://b:1,nats://:********@c" in dump(loaded)
+    assert "joe:hush@a" in dump(loaded, reveal=True)
+
+
+def test_dump_hides_secrets_inside_lists() -> None:
+    loaded = load(Tree, file=("t.yaml", "gateway: {servers: [{port: 5, token: hush}, {entry: e.py}]}"))
+    text = dump(loaded)
+    assert "hush" not in text
+    assert "e.py" in text
+    assert "hush" in dump(loaded, reveal=True)
 
 
 def test_reference_lists_every_setting() -> None:

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from tests.helpers import until
-from tests.unit.hub.conftest import MakeHub, only
-from tests.unit.hub.fakes import Door, FakeAgent, settle
+from tests.unit.hub.conftest import SECRET, SETTINGS, MakeHub, only
+from tests.unit.hub.fakes import Door, FakeAgent, FakeNode, settle
 from tests.unit.hub.test_ingest import DECLARED, GUID
-from towline.bus.memory import MemoryBus
+from towline.bus.base import Kind, Receiver
+from towline.bus.memory import MemoryBus, MemoryEndpoint
 from towline.clock import ManualClock
 from towline.errors import Conflict, InvalidInput, NotFound, Refused
 from towline.hub import events
@@ -16,6 +20,8 @@ from towline.hub.hub import Hub
 from towline.hub.views import CommandView
 from towline.protocols.link import messages as m
 from towline.protocols.link.items import CommandStep, Step
+from towline.store.base import Store
+from towline.store.rows import NewCommand
 
 
 @pytest.fixture
@@ -242,3 +248,60 @@ async def test_another_hub_writes_this_one_sends(
     assert (await other.commands.get(owner, made.id)).state == "sent"
     assert (await other.commands.cancel(owner, made.id)).state == "sent"
     assert (await device.wait(m.CommandQuery)).cancel
+
+
+class _SlowBus(MemoryBus):
+    """Joining takes a while, as over NATS: a hub hears others before it has its endpoint."""
+
+    async def open(self, kind: Kind, receiver: Receiver, **more: Any) -> MemoryEndpoint:
+        endpoint = await super().open(kind, receiver, **more)
+        await asyncio.sleep(0.03)
+        return endpoint
+
+
+async def test_a_link_handed_over_while_the_hub_joins_gets_its_commands(
+    store: Store, clock: ManualClock, owner: Actor
+) -> None:
+    bus = _SlowBus(clock)
+    await store.workgroups.create("main", "Main", clock.now_us())
+
+    async def start() -> Hub:
+        hub = Hub(store, bus, clock, SETTINGS, secret=SECRET)
+        await hub.start()
+        return hub
+
+    first = await start()
+    node = await FakeNode.open(bus)
+    agent = FakeAgent(node)
+    await agent.enrol((await first.enrolments.create(owner)).line)
+    await agent.login()
+    await first.close()
+    now_us = clock.now_us()
+    command = NewCommand(
+        id="a" * 40, device_id=agent.device_id, app_guid="g", module="m", name="n", params="[]", user_id="u",
+        user_name="ada", created_us=now_us, expires_us=now_us + 60_000_000, idempotency_key=None,
+    )  # fmt: skip
+    await store.ledger.create("main", command)
+    second = await start()
+    assert (await agent.wait(m.Command)).command_id == command.id
+    assert "failed.internal" not in second.counters()
+    await second.close()
+    await bus.close()
+
+
+async def test_the_fate_of_every_command_is_asked_for(
+    hub: Hub, agent: FakeAgent, store: Store, clock: ManualClock
+) -> None:
+    now_us = clock.now_us()
+    ids = [f"{n:040x}" for n in range(130)]
+    for one in ids:
+        command = NewCommand(
+            id=one, device_id=agent.device_id, app_guid="g", module="m", name="n", params="[]", user_id="u",
+            user_name="ada", created_us=now_us, expires_us=now_us + 1_000_000, idempotency_key=None,
+        )  # fmt: skip
+        await store.ledger.create("main", command)
+        await store.ledger.mark_sent("main", one, now_us)
+    clock.advance(100)
+    await agent.login()
+    await agent.wait(m.CommandQuery, 2)
+    assert [one for query in agent.got(m.CommandQuery) for one in query.command_ids] == ids

@@ -74,6 +74,14 @@ def test_round_trip(happening: events.AnyHappening) -> None:
     assert events.decode(events.encode(happening)) == happening
 
 
+@pytest.mark.parametrize("happening", ALL, ids=lambda h: type(h).__name__)
+def test_whose_records(happening: events.AnyHappening) -> None:
+    payload = events.encode(happening)
+    assert events.records_of(payload) == ("d" if isinstance(happening, events.RecordsStored) else None)
+    assert events.records_of(b"\x02" + payload[1:]) is None
+    assert events.records_of(payload[:12]) is None
+
+
 def test_every_kind_is_tried_here() -> None:
     assert {type(happening) for happening in ALL} == set(events.AnyHappening.__args__)
 

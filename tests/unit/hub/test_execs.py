@@ -2,19 +2,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from tests.helpers import until
 from tests.unit.hub.conftest import MakeHub, only
-from tests.unit.hub.fakes import FakeAgent
+from tests.unit.hub.fakes import FakeAgent, settle
 from towline.errors import InvalidInput, NotFound, Refused, Unavailable
 from towline.hub import execs
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
 from towline.protocols.link import messages as m
 from towline.protocols.link.frames import Frame, Type
+from towline.protocols.link.limits import MAX_STREAMS
 from towline.protocols.link.streams import StreamSender
+from towline.store.base import Store
+from towline.store.rows import AuditEntry
 
 
 class Shell:
@@ -223,3 +227,30 @@ async def test_the_asking_hub_dies(hub: Hub, owner: Actor, online: FakeAgent, sh
     await other.close()
     await until(lambda: shell.cancelled)
     assert not hub.execs.remote_streams
+
+
+async def test_nothing_runs_that_cannot_be_written_down(
+    hub: Hub, owner: Actor, online: FakeAgent, shell: Shell, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(entry: AuditEntry) -> AuditEntry:
+        raise Unavailable("store.full", "nothing was stored: the disk is full")
+
+    monkeypatch.setattr(store.audit, "append", full)
+    with pytest.raises(Unavailable, match="the disk is full"):
+        await hub.execs.run(owner, online.device_id, "reboot")
+    await settle()
+    assert not shell.commands
+    assert not hub.execs.running
+
+
+async def test_a_command_that_could_not_start_is_told_from_one_that_ran(
+    hub: Hub, owner: Actor, online: FakeAgent, shell: Shell
+) -> None:
+    for _ in range(MAX_STREAMS):
+        await hub.execs.run(owner, online.device_id, "sleep 9")
+    with pytest.raises(Unavailable) as busy:
+        await hub.execs.run(owner, online.device_id, "reboot")
+    assert busy.value.code == "exec.busy"
+    refused, asked = (await hub.audit.list(owner, 2)).items
+    assert (asked.action, refused.action) == ("device.exec", "device.exec_refused")
+    assert json.loads(refused.detail) == {"id": json.loads(asked.detail)["id"], "code": "exec.busy"}

@@ -259,3 +259,15 @@ async def test_series_and_summary(hub: Hub, owner: Actor, online: FakeAgent, clo
     assert (device.summary.cpu, device.summary.memory) == (9.5, 50.0)
     clock.advance(1000)
     assert (await hub.devices.get(owner, online.device_id)).summary is None
+
+
+async def test_a_flood_of_malformed_batches_does_not_pile_up(hub: Hub, online: FakeAgent) -> None:
+    body = {"spool_id": online.spool_id, "lane": "live", "seq": 1, "items": "x" * 1000}
+    for seq in range(1, 201):
+        online.send(encode_frame(Type.BATCH, body, stream=2, seq=seq))
+    await until(lambda: hub.counters().get("ingest.busy", 0) > 150)
+    assert hub.links.devices[online.device_id].bad_batches <= 4
+    await until(lambda: not hub.links.devices[online.device_id].bad_batches)
+    # The lane goes on.
+    online.seq["live"] = 300
+    await online.store("live", Record("event", "t", "s", 5, {"a": 1}))

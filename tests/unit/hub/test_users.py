@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
+
 import jwt
 import pytest
 
 from tests.unit.hub.conftest import SECRET, MakeHub, only
 from tests.unit.hub.fakes import Door, settle
 from towline.clock import ManualClock
-from towline.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
+from towline.errors import Conflict, InvalidInput, NotFound, Refused, TowlineError, Unavailable
 from towline.hub import events
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
@@ -66,6 +68,15 @@ async def test_failures_are_throttled_and_audited(hub: Hub, ada: UserView, owner
     entries = (await hub.audit.list(owner)).items
     assert [one.action for one in entries].count("user.login_failed") == 5
     assert entries[0].action == "user.login"
+
+
+async def test_many_guesses_at_once_are_not_more_guesses(hub: Hub, ada: UserView) -> None:
+    guesses = [hub.users.login("ada", f"guess {n}", "10.0.0.1") for n in range(40)]
+    answers = await asyncio.gather(*guesses, return_exceptions=True)
+    codes = [answer.code for answer in answers if isinstance(answer, TowlineError)]
+    assert (codes.count("login.wrong"), codes.count("login.throttled")) == (5, 35)
+    found = await asyncio.gather(*(hub.users.login("ada", PASSWORD, "10.0.0.2") for _ in range(20)))
+    assert len({one.jti for one in found}) == 20
 
 
 async def test_logout_ends_the_token_at_once(hub: Hub, ada: UserView, door: Door) -> None:
@@ -190,6 +201,8 @@ async def test_api_tokens(hub: Hub, ada: UserView, owner: Actor, clock: ManualCl
     assert listed == made.info
     with pytest.raises(Refused):
         await hub.users.tokens.create(as_token, "more", ["manage_devices"])
+    with pytest.raises(Refused, match="manage_access"):
+        await hub.users.tokens.create(as_token, "one that outlives me", ["read"])
     await hub.users.tokens.revoke(actor, made.info.jti)
     with pytest.raises(Refused, match="revoked"):
         await hub.users.verify(made.token)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.helpers import free_port, until
 from tests.unit.sdk.agent import GUID, KEY, TestAgent
+from towline.errors import Unavailable
 from towline.protocols.octo import (
     AlertsReported,
     CommandAcked,
@@ -56,6 +57,10 @@ def make(url: str, **options: Any) -> Plugin:
     @module.command("fail")
     async def fail() -> None:
         raise RuntimeError("out of order")
+
+    @module.command("unfit")
+    async def unfit() -> None:
+        raise Unavailable("host.ping", "there is no ping program")
 
     @module.command("long")
     async def long() -> str:
@@ -160,6 +165,7 @@ async def acks(agent: TestAgent, count: int) -> list[CommandAcked]:
         ("say_hello", {}, ["REJECTED"], {"reason": "$.params.person: a value is required"}),
         ("nope", {}, ["REJECTED"], {"reason": "no command 'nope' in module 'main'"}),
         ("fail", {}, ["ACCEPTED", "ERRORED"], {"error": "RuntimeError: out of order"}),
+        ("unfit", {}, ["ACCEPTED", "ERRORED"], {"error": "there is no ping program"}),
         ("closed", {}, ["REJECTED"], {"reason": "closed today"}),
         ("broken", {}, ["REJECTED"], {"reason": "ZeroDivisionError: division by zero"}),
         ("text", {}, ["ACCEPTED", "ACKED"], {"response": "done"}),

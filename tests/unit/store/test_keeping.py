@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from tests.unit.store.support import GROUP, NOW, send
+from tests.unit.store.support import GROUP, NOW, SECOND, send
 from towline.errors import Conflict, NotFound, Unavailable
 from towline.protocols.link.items import Declared, PluginPresence
 from towline.store.base import Store
@@ -132,3 +132,11 @@ async def test_a_closed_store_says_so(store: Store) -> None:
         with pytest.raises(Unavailable) as error:
             await call
         assert error.value.code == "store.closed"
+
+
+async def test_a_lease_from_before_the_clock_was_set_back_is_void(store: Store) -> None:
+    assert await store.leases.take("sweep", "dead", 15 * SECOND, NOW + 3600 * SECOND)
+    assert await store.leases.take("sweep", "living", 15 * SECOND, NOW)
+    # Another hub's clock that is a little ahead changes nothing.
+    assert await store.leases.take("other", "ahead", 15 * SECOND, NOW + 30 * SECOND)
+    assert not await store.leases.take("other", "living", 15 * SECOND, NOW)

@@ -100,6 +100,14 @@ async def test_after_a_restart_rosters_decide(store: Store) -> None:
     assert [(one.device_id, one.cause) for one in late.online] == [("d2", "seen_again")]
 
 
+async def test_who_comes_back_after_a_restart_replaced_nobody(store: Store) -> None:
+    """The links of a server that was killed died with it; to call the new one a replacement would frighten operators."""
+    await store.presence.connected(GROUP, "d1", "c1", "n1", NOW)
+    await store.presence.verifying_all(NOW + 10)
+    back = await store.presence.connected(GROUP, "d1", "c2", "n2", NOW + 12)
+    assert (back.replaced, back.presence.cause) == ("c1", "connected")
+
+
 async def test_the_end_of_what_was_given_up_is_no_news(store: Store) -> None:
     await store.presence.connected(GROUP, "d1", "c1", "n1", NOW)
     await store.presence.verifying_all(NOW)

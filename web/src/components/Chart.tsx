@@ -4,7 +4,7 @@
 import { useComputedColorScheme } from "@mantine/core";
 import { useEffect, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
-import { countsBytes, number, scaleFor } from "../lib/format";
+import { countsBytes, number, scaleFor, spaced } from "../lib/format";
 import { useNow } from "../lib/hooks";
 import { align, gapOf, type Points, valueAt } from "../lib/series";
 import type { SeriesStore } from "../lib/store";
@@ -73,7 +73,7 @@ export function Chart(props: Props) {
       width: element.clientWidth || 400,
       height: element.clientHeight || 188,
       legend: { show: false },
-      padding: [10, 8, 0, 0],
+      padding: [10, 18, 0, 0],
       cursor: {
         sync: { key: syncKey, setSeries: false },
         drag: { x: true, y: false, setScale: false },
@@ -276,8 +276,7 @@ function isLonely(u: uPlot, series: number): boolean {
 
 function text(value: number, unit: string): string {
   const scale = scaleFor(unit, value);
-  const shown = number(value / scale.divisor);
-  return scale.unit ? `${shown}\u202f${scale.unit}` : shown;
+  return spaced(number(value / scale.divisor), scale.unit);
 }
 
 /** Percent from 0 to 100; what starts near zero from zero; the rest with some air. */

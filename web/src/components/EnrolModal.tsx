@@ -10,7 +10,7 @@ import { post } from "../api/client";
 import { live } from "../api/live";
 import type { NewEnrolment } from "../api/types";
 import { useNow } from "../lib/hooks";
-import { ms, span } from "../lib/time";
+import { left, ms } from "../lib/time";
 import { useSession } from "../session";
 import { S } from "../strings";
 import { CodeLine, Problem, Segments } from "./bits";
@@ -29,7 +29,7 @@ export function EnrolModal({ opened, close }: { opened: boolean; close: () => vo
 function Enrol({ close }: { close: () => void }) {
   const [name, setName] = useState("");
   const [ttl, setTtl] = useState<Ttl>("m15");
-  const [joined, setJoined] = useState<{ id: string; name: string } | null>(null);
+  const [joined, setJoined] = useState<string | null>(null);
   const navigate = useNavigate();
   const { version } = useSession();
   const make = useMutation({
@@ -40,7 +40,7 @@ function Enrol({ close }: { close: () => void }) {
   useEffect(() => {
     if (!enrolment) return;
     return live.follow({
-      created: (device) => setJoined({ id: device.id ?? "", name: device.name || device.id || "" }),
+      created: (device) => setJoined(device.id ?? ""),
     });
   }, [enrolment]);
 
@@ -88,16 +88,26 @@ function Enrol({ close }: { close: () => void }) {
         <p className="muted small" style={{ margin: "6px 0 0" }}>
           {S.enrol.step2Help} <Expires at={ms(enrolment.expires_at)} />
         </p>
+        {/^wss?:\/\/(127\.|localhost|\[::1\])/.test(enrolment.line) && (
+          <div style={{ marginTop: 8 }}>
+            <Problem tone="warn" error={new Error(S.enrol.loopback)} />
+          </div>
+        )}
+      </div>
+      <div>
+        <div className="strong" style={{ marginBottom: 6 }}>3. {S.enrol.step3}</div>
+        <CodeLine code={S.device.agentCommand} />
+        <p className="muted small" style={{ margin: "6px 0 0" }}>{S.enrol.step3Help}</p>
       </div>
       <div className="row" role="status" style={{ minHeight: 36 }}>
-        {joined ? (
+        {joined !== null ? (
           <>
             <IconCircleCheck size={18} style={{ color: "var(--tl-good)" }} />
-            <span className="grow strong">{S.enrol.joined(joined.name)}</span>
+            <span className="grow strong">{S.enrol.joined}</span>
             <Button
               onClick={() => {
                 close();
-                void navigate(joined.id ? `/devices/${joined.id}` : "/devices");
+                void navigate(joined ? `/devices/${joined}` : "/devices");
               }}
             >
               {S.enrol.open}
@@ -120,5 +130,5 @@ function Enrol({ close }: { close: () => void }) {
 function Expires({ at }: { at: number }) {
   const now = useNow(1000);
   if (Number.isNaN(at)) return null;
-  return at > now ? <span className="num">{S.enrol.expires(span(at - now))}.</span> : <b>{S.enrol.expired}</b>;
+  return at > now ? <span className="num">{S.enrol.expires(left(at - now))}.</span> : <b>{S.enrol.expired}</b>;
 }

@@ -76,13 +76,14 @@ export function ParamField({ param, module, values, error, because, set }: Props
           data-param={param.name}
           label={
             <>
-              {S.commands.agree}{" "}
-              {url ? (
-                <Anchor href={url} target="_blank" rel="noopener noreferrer" inherit>
-                  {label(param)}
-                </Anchor>
-              ) : (
-                label(param)
+              {label(param)}
+              {url && (
+                <>
+                  {" · "}
+                  <Anchor href={url} target="_blank" rel="noopener noreferrer" inherit>
+                    {S.commands.terms}
+                  </Anchor>
+                </>
               )}
             </>
           }

@@ -109,7 +109,7 @@ export function PresencePill({ presence }: { presence: Presence }) {
       <span className="muted small">
         {presence.since && presence.state !== "never" && (
           <>
-            {S.presence.since("")}
+            {S.presence.for}
             <Since time={presence.since} />
             {" · "}
           </>

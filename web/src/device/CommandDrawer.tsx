@@ -21,7 +21,7 @@ import { ParamField } from "../components/ParamField";
 import { ResultView } from "../components/ValueView";
 import { flat, initial, isVisible, label, rows, toWire, validate, type Values } from "../lib/form";
 import { useNow } from "../lib/hooks";
-import { absolute, clock, ms, span, took } from "../lib/time";
+import { absolute, clock, left, ms, took } from "../lib/time";
 import { S } from "../strings";
 
 export interface Target {
@@ -223,7 +223,7 @@ function Progress({ id, target, onAgain }: { id: string; target: Target | null; 
           </span>
         </div>
         <p className="muted" style={{ margin: "8px 0 0" }}>{S.commands.explain[command.state]}</p>
-        {!command.final && <Expiry command={command} />}
+        {MAY_EXPIRE.has(command.state) && <Expiry command={command} />}
       </div>
       {hasResult && (
         <section>
@@ -240,7 +240,7 @@ function Progress({ id, target, onAgain }: { id: string; target: Target | null; 
         </section>
       )}
       <section>
-        <div className="category">{S.commands.progress}</div>
+        <div className="category" style={{ marginBottom: 6 }}>{S.commands.progress}</div>
         <Steps command={command} />
       </section>
       {params.length > 0 && (
@@ -263,7 +263,7 @@ function Progress({ id, target, onAgain }: { id: string; target: Target | null; 
         )}
         {command.final && onAgain && (
           <Button variant="default" onClick={onAgain}>
-            {S.commands.backToForm}
+            {params.length > 0 ? S.commands.backToForm : S.commands.again}
           </Button>
         )}
       </div>
@@ -278,7 +278,7 @@ function Expiry({ command }: { command: Command }) {
   const now = useNow(1000);
   const at = ms(command.expires_at);
   if (Number.isNaN(at)) return null;
-  return <p className="muted small" style={{ margin: "2px 0 0" }}>{at > now ? S.commands.expires(span(at - now)) : S.commands.expired}</p>;
+  return <p className="muted small" style={{ margin: "2px 0 0" }}>{at > now ? S.commands.expires(left(at - now)) : S.commands.expired}</p>;
 }
 
 function Steps({ command }: { command: Command }) {
@@ -323,6 +323,9 @@ export function CommandState({ state }: { state: string }) {
     </span>
   );
 }
+
+/** Until the plugin has it; from then on its minute runs. */
+const MAY_EXPIRE = new Set(["queued", "sent", "received"]);
 
 const RUNNING = new Set(["sent", "received", "delivered", "accepted"]);
 

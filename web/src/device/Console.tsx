@@ -153,7 +153,10 @@ export function Console({ device, mayRun }: { device: Device; mayRun: boolean })
 function ConsoleEntry({ entry }: { entry: Entry }) {
   const { result } = entry;
   const bad = entry.error !== null || (result !== null && result.return_code !== 0);
-  const output = result ? [result.stdout, result.stderr].filter(Boolean).join("\n") : "";
+  const stdout = plain(result?.stdout ?? "");
+  const stderr = plain(result?.stderr ?? "");
+  const output = [stdout, stderr].filter(Boolean).join("\n");
+  const long = output.split("\n", 16).length > 15;
   return (
     <div className="entry" data-testid="exec">
       <div className="cmd">
@@ -174,14 +177,18 @@ function ConsoleEntry({ entry }: { entry: Entry }) {
           </span>
         )}
       </div>
-      {result?.stdout && <pre>{result.stdout.replace(/\n$/, "")}</pre>}
-      {result?.stderr && <pre className="err">{result.stderr.replace(/\n$/, "")}</pre>}
-      {result && !result.stdout && !result.stderr && !result.reason && <pre className="meta">{S.console.noOutput}</pre>}
-      {result?.reason && <pre className="err">{result.reason.replace(/_/g, " ")}</pre>}
+      {stdout && <pre>{stdout}</pre>}
+      {stderr && <pre className="err">{stderr}</pre>}
+      {result && !stdout && !stderr && !result.reason && <pre className="meta">{S.console.noOutput}</pre>}
+      {result?.reason && <pre className="err">{S.console.reasons[result.reason] ?? result.reason.replace(/_/g, " ")}</pre>}
+      {result && long && <pre className={bad ? "meta bad" : "meta"}>{S.console.exit(result.return_code)}</pre>}
       {entry.error && <pre className="err">{entry.error}</pre>}
     </div>
   );
 }
+
+/** Without colours and cursor movements, which only a terminal understands, and without the last line's end. */
+const plain = (text: string): string => text.replace(/\u001b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\))/g, "").replace(/\n$/, "");
 
 function Elapsed({ since }: { since: number }) {
   const now = useNow(250);

@@ -138,7 +138,7 @@ export function EventsCard({ deviceId, plugins }: { deviceId: string; plugins: P
                     <td className="nowrap" title={named.help}>
                       {named.event}
                     </td>
-                    <td className="break detail">{event.value === null || event.value === "" ? S.common.none : <ValueView value={event.value} />}</td>
+                    <td className="break detail">{event.value === null || event.value === "" ? S.common.none : <div className="clamp" title={typeof event.value === "string" ? event.value : undefined}><ValueView value={event.value} /></div>}</td>
                     <td className="muted hidephone">{named.plugin}</td>
                   </tr>
                 );

@@ -10,7 +10,7 @@ import { Card, PresenceSign, Segments, Since, SkeletonRows } from "../components
 import { Chart, type Line, type Zoom } from "../components/Chart";
 import { isWide, ValueView } from "../components/ValueView";
 import { commandShows, label } from "../lib/form";
-import { temperature, type TemperatureUnit } from "../lib/format";
+import { countsBytes, temperature, type TemperatureUnit } from "../lib/format";
 import { useNow } from "../lib/hooks";
 import { useTemperatureUnit } from "../lib/preferences";
 import { seriesKey, type SeriesStore } from "../lib/store";
@@ -191,7 +191,7 @@ function ChartCard({ group, plugin, module, context, deviceId }: ChartCardProps)
             ]}
           />
         ) : (
-          <span className="muted small">{unit}</span>
+          <span className="muted small">{countsBytes(unit) ? "" : unit}</span>
         )
       }
     >

@@ -10,8 +10,8 @@ describe("numbers", () => {
   });
 
   it("scale bytes and leave other units alone", () => {
-    expect(withUnit(1536, "B")).toBe("1.5\u202fKiB");
-    expect(withUnit(2048, "kB/s")).toBe("2\u202fMiB/s");
+    expect(withUnit(1536, "B")).toBe("1.5\u00a0KiB");
+    expect(withUnit(2048, "kB/s")).toBe("2\u00a0MiB/s");
     expect(scaleFor("%", 5000)).toEqual({ unit: "%", divisor: 1 });
   });
 

@@ -64,9 +64,12 @@ export function temperature(kelvin: number, unit: TemperatureUnit): number {
 /** "10.20.0.7" of "10.20.0.7:51978", "fe80::1" of "[fe80::1]:51978": the port of an agent says nothing. */
 export const hostOf = (address: string): string => address.replace(/^\[(.*)\]:\d+$/, "$1").replace(/^([^:]+):\d+$/, "$1");
 
+/** Number and unit, never apart: a thin space before signs, a full one before words. */
+export const spaced = (text: string, unit: string): string => (unit ? `${text}${/^[%°]/.test(unit) ? "\u202f" : "\u00a0"}${unit}` : text);
+
 /** "12.3 %", "4.2 MiB". A space between number and unit, none before ° alone. */
 export function withUnit(value: number, unit: string): string {
   const scale = scaleFor(unit, value);
   const text = number(value / scale.divisor);
-  return scale.unit ? `${text}\u202f${scale.unit}` : text;
+  return spaced(text, scale.unit);
 }

@@ -21,6 +21,11 @@ export function span(milliseconds: number): string {
   return S.time.d(Math.floor(hours / 24));
 }
 
+/** What remains of a time, to the nearest minute: a line for 15 minutes does not begin with "14 min". */
+export function left(milliseconds: number): string {
+  return span(milliseconds < 60_000 ? milliseconds + 999 : Math.round(milliseconds / 60_000) * 60_000);
+}
+
 /** How long something took: "840 ms", "3.2 s", then as span(). */
 export function took(milliseconds: number): string {
   if (milliseconds < 1000) return S.time.ms(Math.max(0, Math.round(milliseconds)));

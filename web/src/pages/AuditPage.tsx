@@ -38,7 +38,7 @@ export default function AuditPage() {
                   <th>{S.audit.columns.time}</th>
                   <th>{S.audit.columns.user}</th>
                   <th>{S.audit.columns.action}</th>
-                  <th>{S.audit.columns.entity}</th>
+                  <th className="hidephone">{S.audit.columns.entity}</th>
                   <th className="hidephone">{S.audit.columns.detail}</th>
                   <th className="hidephone">{S.audit.columns.address}</th>
                 </tr>
@@ -50,8 +50,13 @@ export default function AuditPage() {
                       {stamp(ms(entry.time), now)}
                     </td>
                     <td className="strong nowrap">{entry.user || S.common.none}</td>
-                    <td className="mono nowrap">{entry.action}</td>
-                    <td className="muted nowrap" title={entry.entity_id}>
+                    <td>
+                      <span className="mono nowrap">{entry.action}</span>
+                      <div className="onlyphone muted small break">
+                        {entry.entity} {shortId(entry.entity_id)} {detail(entry.detail)}
+                      </div>
+                    </td>
+                    <td className="muted nowrap hidephone" title={entry.entity_id}>
                       {entry.entity} <span className="mono small">{shortId(entry.entity_id)}</span>
                     </td>
                     <td className="muted break hidephone">{detail(entry.detail)}</td>
@@ -74,12 +79,15 @@ export default function AuditPage() {
   );
 }
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+const list = (value: Json): string => (Array.isArray(value) && value.every((each) => typeof each === "string") ? value.join(", ") : JSON.stringify(value));
 const shortId = (id: string): string => (id.length > 22 ? `${id.slice(0, 8)}…${id.slice(-4)}` : id);
 
 function detail(value: Json): string {
   if (value === null) return "";
   if (typeof value !== "object" || Array.isArray(value)) return typeof value === "string" ? value : JSON.stringify(value);
   return Object.entries(value)
-    .map(([key, each]) => `${key}: ${typeof each === "string" ? each : JSON.stringify(each)}`)
+    .filter(([, each]) => each !== null && each !== "")
+    .map(([key, each]) => `${key}: ${typeof each === "string" ? (UUID.test(each) ? shortId(each) : each) : list(each)}`)
     .join(" · ");
 }

@@ -10,7 +10,7 @@ import { ApiError } from "../api/client";
 import { useDeleteDevice, useDevice, useLive, usePlugins, useRenameDevice, useStates } from "../api/queries";
 import type { Command, Device, Plugin } from "../api/types";
 import { Boundary } from "../components/Boundary";
-import { CopyId, Empty, PresencePill, PresenceSign, Problem, Segments, Skeleton, SkeletonRows, writeClipboard } from "../components/bits";
+import { CodeLine, CopyId, Empty, PresencePill, PresenceSign, Problem, Segments, Skeleton, SkeletonRows, writeClipboard } from "../components/bits";
 import type { Zoom } from "../components/Chart";
 import { CommandDrawer, type Target } from "../device/CommandDrawer";
 import { Console } from "../device/Console";
@@ -181,8 +181,16 @@ function Loaded({ device }: { device: Device }) {
       {plugins.isPending && <WaitingCards />}
       {plugins.data?.length === 0 && (
         <div className="card" style={{ marginBottom: 16 }}>
-          <Empty title={S.device.noPlugins} icon={<IconPlugConnected size={28} />}>
-            <p>{S.device.noPluginsText}</p>
+          <Empty
+            title={device.presence.state === "never" ? S.device.neverTitle : S.device.noPlugins}
+            icon={<IconPlugConnected size={28} />}
+          >
+            <p>{device.presence.state === "never" ? S.device.neverText : S.device.noPluginsText}</p>
+            {device.presence.state === "never" && (
+              <div style={{ width: "100%", maxWidth: 300 }}>
+                <CodeLine code={S.device.agentCommand} />
+              </div>
+            )}
           </Empty>
         </div>
       )}
@@ -267,7 +275,7 @@ function SectionNav({ sections }: { sections: { id: string; label: string; onlin
               <PresenceSign state="offline" size={8} />
             </span>
           )}
-          {section.label}
+          <span className="clip" title={section.label}>{section.label}</span>
         </button>
       ))}
     </nav>
@@ -390,7 +398,7 @@ function DeleteModal({ device, opened, close }: { device: Device; opened: boolea
     });
   };
   return (
-    <Modal opened={opened} onClose={close} title={S.device.removeTitle(device.name)}>
+    <Modal opened={opened} onClose={close} title={<span className="strong break">{S.device.removeTitle(device.name)}</span>}>
       <form className="stack" onSubmit={submit}>
         <p style={{ margin: 0 }}>{S.device.removeText}</p>
         <TextInput label={S.device.removeType(device.name)} value={typed} onChange={(e) => setTyped(e.currentTarget.value)} data-autofocus />

@@ -273,10 +273,13 @@ const live = (device: Device, what: "cpu" | "memory"): number | null =>
 const percent = (value: number | null): string => (value === null ? S.common.none : `${Math.round(value)}\u202f%`);
 
 function Meter({ value, label }: { value: number | null; label: string }) {
+  if (value === null) return <span className="muted">{S.common.none}</span>;
   return (
     <span className="meter" role="img" aria-label={`${label} ${percent(value)}`}>
-      <span className="track">{value !== null && <span className="fill" style={{ width: `${Math.min(100, Math.max(0, value))}%` }} />}</span>
-      <span className={value === null ? "num muted" : "num"}>{percent(value)}</span>
+      <span className="track">
+        <span className="fill" style={{ width: `${Math.min(100, Math.max(0, value))}%` }} />
+      </span>
+      <span className="num">{percent(value)}</span>
     </span>
   );
 }

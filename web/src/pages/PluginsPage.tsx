@@ -73,25 +73,30 @@ export default function PluginsPage() {
               <thead>
                 <tr>
                   <th>{S.pluginsPage.columns.name}</th>
-                  <th>{S.pluginsPage.columns.guid}</th>
-                  <th>{S.pluginsPage.columns.platform}</th>
-                  <th className="end">{S.pluginsPage.columns.devices}</th>
-                  <th>{S.pluginsPage.columns.created}</th>
+                  <th className="hidephone">{S.pluginsPage.columns.guid}</th>
+                  <th className="hidephone">{S.pluginsPage.columns.platform}</th>
+                  <th className="end hidephone">{S.pluginsPage.columns.devices}</th>
+                  <th className="hidephone">{S.pluginsPage.columns.created}</th>
                   {manage && <th />}
                 </tr>
               </thead>
               <tbody>
                 {credentials.map((each) => (
                   <tr key={each.app_guid}>
-                    <td className="strong">{each.name}</td>
                     <td>
+                      <span className="strong break">{each.name}</span>
+                      <div className="onlyphone">
+                        <CopyId label="" value={each.app_guid} />
+                      </div>
+                    </td>
+                    <td className="hidephone">
                       <CopyId label="" value={each.app_guid} />
                     </td>
-                    <td className="muted nowrap">
+                    <td className="muted nowrap hidephone">
                       {each.platform} · {each.architecture}
                     </td>
-                    <td className="end">{each.devices}</td>
-                    <td className="muted nowrap">
+                    <td className="end hidephone">{each.devices}</td>
+                    <td className="muted nowrap hidephone">
                       <Ago time={each.created_at} />
                     </td>
                     {manage && (

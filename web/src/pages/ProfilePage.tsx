@@ -10,7 +10,7 @@ import { useSignOut } from "../components/Shell";
 import { type TemperatureUnit } from "../lib/format";
 import { useNow, useTitle } from "../lib/hooks";
 import { useTemperatureUnit } from "../lib/preferences";
-import { absolute, ms, span } from "../lib/time";
+import { absolute, left, ms } from "../lib/time";
 import { useSession } from "../session";
 import { S } from "../strings";
 
@@ -102,7 +102,7 @@ function TokenCard({ token, expires }: { token: string; expires: string | null }
         <span className="grow" />
         {!Number.isNaN(at) && (
           <span className="muted num" title={absolute(at)}>
-            {S.profile.sessionEnds(S.time.in(span(at - now)))}
+            {S.profile.sessionEnds(S.time.in(left(at - now)))}
           </span>
         )}
       </div>

@@ -17,7 +17,6 @@ export default function SignIn({ ended }: { ended: boolean }) {
   const [password, setPassword] = useState("");
   const [error, setError] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
-  const [help, setHelp] = useState(false);
 
   const submit = async (event: FormEvent) => {
     event.preventDefault();
@@ -73,14 +72,9 @@ export default function SignIn({ ended }: { ended: boolean }) {
           </Button>
         </form>
         <p className="muted small" style={{ margin: "20px 0 8px" }}>
-          {S.signIn.hint}{" "}
-          {!help && (
-            <button type="button" className="plain link" onClick={() => setHelp(true)}>
-              {S.common.show}
-            </button>
-          )}
+          {S.signIn.hint}
         </p>
-        {help && <CodeLine code={S.signIn.hintCommand} />}
+        <CodeLine code={S.signIn.hintCommand} />
       </div>
     </main>
   );

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hub, store, bus and door counted, for Prometheus. A gateway node has a page of its own (``/metrics`` on its push API)."""
+"""What hub, store, bus and door counted, for Prometheus. A gateway node has a page of its own, on its push API."""
 
 from __future__ import annotations
 

@@ -76,6 +76,10 @@ class LiveDoor:
     def __len__(self) -> int:
         return len(self._viewers)
 
+    def watched(self, device_id: str) -> bool:
+        """Whether anybody looks at a device's values."""
+        return self._fanout.watched(device_id)
+
     def happened(self, happening: AnyHappening) -> None:
         """Tell those whom it concerns."""
         if isinstance(happening, TokenEnded):

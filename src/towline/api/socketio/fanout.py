@@ -53,6 +53,10 @@ class Fanout:
         viewer.watched.discard(device_id)
         _discard(self._watchers, device_id, viewer)
 
+    def watched(self, device_id: str) -> bool:
+        """Whether any connection watches the device or has a feed of it."""
+        return device_id in self._watchers or device_id in self._feeders
+
     def feeding(self, viewer: Viewer, device_id: str) -> None:
         """``viewer.feeds`` has a new feed of this device."""
         self._feeders[device_id].add(viewer)

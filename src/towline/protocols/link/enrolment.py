@@ -75,6 +75,8 @@ def check_link_url(url: str) -> None:
         host = split.hostname
     except ValueError:
         split, port_ok, host = urlsplit(""), False, None
+    if not url.isprintable() or " " in url:  # urlsplit passes over some of these
+        raise InvalidInput("enrol.line", "the address has a space or a control character in it", hint=_HINT)
     if split.scheme not in ("ws", "wss") or not host or not port_ok or split.query or split.username:
         raise InvalidInput("enrol.line", "the address is not ws://host:port or wss://host:port", hint=_HINT)
     if not split.path.endswith(LINK_PATH):

@@ -31,6 +31,8 @@ class Type(enum.IntEnum):
     PONG = 9
     RESYNC = 10
     BYE = 11
+    KEY_CHANGE = 12
+    KEY_CHANGED = 13
 
     BATCH = 16
     ACK = 17
@@ -129,7 +131,7 @@ def pong_for(ping: bytes | memoryview) -> bytes:
 
 def priority_of(type: int, stream: int) -> Priority:
     """The class a frame is sent in. A dynamic stream is interactive; its opener may say bulk itself."""
-    if type <= Type.BYE:
+    if type <= Type.KEY_CHANGED:
         return Priority.CONTROL
     if Type.COMMAND <= type <= Type.SETTINGS:
         return Priority.URGENT

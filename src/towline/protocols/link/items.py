@@ -190,7 +190,7 @@ def decode_batch(body: bytes | msgspec.Raw) -> Batch:
         unknown = 0
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         batch, unknown = _decode_one_by_one(body)
-    if batch.seq < 1 or len(batch.items) > MAX_ITEMS or any(count < 0 for count in batch.dropped.values()):
+    if batch.seq < 1 or len(batch.items) > MAX_ITEMS or (batch.dropped and min(batch.dropped.values()) < 0):
         raise LinkError("link.batch", f"a batch has its seq below 1, over {MAX_ITEMS} items or a negative count")
     return msgspec.structs.replace(batch, unknown=unknown) if unknown or batch.unknown else batch
 

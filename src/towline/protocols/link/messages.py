@@ -133,6 +133,22 @@ class Bye(Body, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class KeyChange(Body, frozen=True, kw_only=True):
+    """agent → hub, signed in: from now on ``public_key`` is this device's. ``signature``: see keychange.py."""
+
+    public_key: bytes
+    signature: bytes
+
+
+class KeyChanged(Body, frozen=True, kw_only=True):
+    """hub → agent: the key of KEY_CHANGE counts now; with ``code`` it does not, and the old one still does."""
+
+    public_key: bytes
+    signature: bytes = b""
+    code: str = ""
+    message: str = ""
+
+
 # -- lanes
 # ---------------------------------------------------------------------------------------------------------
 
@@ -159,7 +175,7 @@ class BatchPart(Body, frozen=True, kw_only=True):
 
 class Command(Body, frozen=True, kw_only=True):
     """hub → agent. ``params`` is the JSON text of octo's ``params`` list; ``expires_in_s`` is what remains of
-    its life.
+    its life, ``sent_s_ago`` when it was first sent: a journal that is younger may have lost it.
     """
 
     command_id: str
@@ -168,17 +184,20 @@ class Command(Body, frozen=True, kw_only=True):
     name: str
     params: bytes = b"[]"
     expires_in_s: float = 60.0
+    sent_s_ago: float = 0.0
 
 
 class CommandQuery(Body, frozen=True, kw_only=True):
     """hub → agent: what became of these? Answered by CommandStep items, from the journal.
 
-    One that the journal does not know is entered as never to be executed and answered ``not_executed``. With
-    ``cancel``, so is one that was received and not delivered yet.
+    One that the journal does not know is entered as never to be executed and answered ``not_executed``; unless the
+    journal is younger than the command (``sent_s_ago``, beside each id), then the answer is ``unknown``. With
+    ``cancel``, one that was received and not delivered yet is ``not_executed`` too.
     """
 
     command_ids: list[str]
     cancel: bool = False
+    sent_s_ago: list[float] = []
 
 
 class PluginKeyAsk(Body, frozen=True, kw_only=True):
@@ -274,6 +293,8 @@ Message: TypeAlias = (
     | Ping
     | Resync
     | Bye
+    | KeyChange
+    | KeyChanged
     | Ack
     | BatchPart
     | Command
@@ -300,6 +321,8 @@ TYPES: dict[type[Body], Type] = {
     Ping: Type.PING,
     Resync: Type.RESYNC,
     Bye: Type.BYE,
+    KeyChange: Type.KEY_CHANGE,
+    KeyChanged: Type.KEY_CHANGED,
     Ack: Type.ACK,
     BatchPart: Type.BATCH_PART,
     Command: Type.COMMAND,

@@ -97,6 +97,10 @@ class Outbox:
         self._queues: dict[Priority, deque[bytes]] = {priority: deque() for priority in Priority}
         self._bytes = dict.fromkeys(Priority, 0)
         self.refused = dict.fromkeys(Priority, 0)
+        self._frames = 0
+
+    def __len__(self) -> int:
+        return self._frames
 
     def put(self, priority: Priority, frame: bytes) -> bool:
         """Queue a frame; False if its class is full."""
@@ -105,6 +109,7 @@ class Outbox:
             return False
         self._queues[priority].append(frame)
         self._bytes[priority] += len(frame)
+        self._frames += 1
         return True
 
     def pop(self) -> bytes | None:
@@ -113,6 +118,7 @@ class Outbox:
             if queue:
                 frame = queue.popleft()
                 self._bytes[priority] -= len(frame)
+                self._frames -= 1
                 return frame
         return None
 
@@ -123,4 +129,5 @@ class Outbox:
     def clear(self) -> None:
         for queue in self._queues.values():
             queue.clear()
+        self._frames = 0
         self._bytes = dict.fromkeys(Priority, 0)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from towline.protocols.link.items import Item, Lane
@@ -29,7 +29,7 @@ class RecordStore(Protocol):
     device), with holes. Store time: the commit's ``now_us``, never lower than an earlier commit's.
     """
 
-    async def store_batch(
+    def store_batch(
         self,
         workgroup: str,
         device_id: str,
@@ -39,7 +39,7 @@ class RecordStore(Protocol):
         items: Sequence[Item],
         dropped: Mapping[str, int],
         now_us: int,
-    ) -> Stored:
+    ) -> Awaitable[Stored]:
         """Everything a batch carries and the lane's sequence, in one transaction that is on disk when this returns.
 
         ``seq`` at most the stored sequence: a duplicate, nothing is stored. More than one above: the gap is recorded.

@@ -78,10 +78,9 @@ class Access:
         """``work`` in a transaction; returns once it is on disk."""
         return await self._writer.run(work)
 
-    async def store(self, batch: Batch) -> Stored:
+    def store(self, batch: Batch) -> asyncio.Future[Stored]:
         """A device's batch; the urgent lane does not wait for company."""
-        stored: Stored = await self._writer.store(batch, hurry=batch.lane == "urgent")
-        return stored
+        return self._writer.store(batch, hurry=batch.lane == "urgent")
 
     async def close(self) -> None:
         """Let running queries end, then close."""

@@ -17,6 +17,8 @@ _SELECT_SETTING: Final = "SELECT workgroup, key, value, version, updated_us, upd
 _SELECT_AUDIT: Final = (
     "SELECT workgroup, time_us, user_id, user_name, action, entity, entity_id, detail, address, id FROM audit"
 )
+_MAX_SKEW_US: Final = 60_000_000
+"""By how much clocks of hubs may differ."""
 
 
 def _setting(row: Sequence[Any]) -> Setting:
@@ -165,8 +167,9 @@ class SqliteLeases:
                     "INSERT INTO lease (name, workgroup, owner, expires_us) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT (workgroup, name) DO UPDATE"
                     " SET owner = excluded.owner, expires_us = excluded.expires_us"
-                    " WHERE lease.owner = excluded.owner OR lease.expires_us <= ?",
-                    (name, SYSTEM, owner, now_us + ttl_us, now_us),
+                    " WHERE lease.owner = excluded.owner OR lease.expires_us <= ? OR lease.expires_us > ?",
+                    # No lease is so long: it was taken before a clock was set back.
+                    (name, SYSTEM, owner, now_us + ttl_us, now_us, now_us + ttl_us + _MAX_SKEW_US),
                 ).rowcount
                 > 0
             )

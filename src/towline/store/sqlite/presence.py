@@ -67,7 +67,7 @@ class SqlitePresence:
                 " counter = counter + 1 WHERE workgroup = ? AND device_id = ?",
                 (
                     now_us,
-                    "replaced" if replaced and before.state != "offline" else "connected",
+                    "replaced" if replaced and before.state == "online" else "connected",
                     detail,
                     conn,
                     node,

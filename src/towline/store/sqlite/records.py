@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -85,7 +86,7 @@ class SqliteRecords:
 
     # -- ingest --------------------------------------------------------------------------------------------------
 
-    async def store_batch(
+    def store_batch(
         self,
         workgroup: str,
         device_id: str,
@@ -95,8 +96,8 @@ class SqliteRecords:
         items: Sequence[Item],
         dropped: Mapping[str, int],
         now_us: int,
-    ) -> Stored:
-        return await self._access.store(Batch(workgroup, device_id, spool_id, lane, seq, items, dropped, now_us))
+    ) -> asyncio.Future[Stored]:
+        return self._access.store(Batch(workgroup, device_id, spool_id, lane, seq, items, dropped, now_us))
 
     async def lane_sequences(self, workgroup: str, device_id: str, spool_id: str) -> LaneSequences:
         def query(connection: sqlite3.Connection) -> LaneSequences:

@@ -30,6 +30,8 @@ def test_the_path_is_added_once() -> None:
         ("wss:///link/v1#a.b", "address"),
         ("wss://h:99999/link/v1#a.b", "address"),
         ("wss://h/other#a.b", "/link/v1"),
+        ("wss://h o/link/v1#a.b", "space"),
+        ("wss://h/a\r\nX: y/link/v1#a.b", "control"),
         ("wss://h/link/v1#abc", "2 or 3 parts"),
         ("wss://h/link/v1#short." + "A" * 43, "token"),
         (f"wss://h/link/v1#{TOKEN}.AAAA", "hub key"),
