@@ -73,10 +73,11 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 ASK = """
+local function pack(...) return {...}, select("#", ...) end
 function on_message(msg)
   local fn, problem = loadstring("return " .. msg.data)
   if not fn then error(problem) end
-  local out, n = {fn()}, select("#", fn())
+  local out, n = pack(fn())
   for i = 1, n do if out[i] == nil then out[i] = "(nil)" end end
   mix.websocket():send(mix.json_encode(out))
 end
