@@ -196,8 +196,14 @@ def test_a_script_that_keeps_its_memory_full_is_started_anew(tmp_path: Path) -> 
     counts = [int(text) for text in script.heard()]
     assert counts[0] == 1
     assert max(counts) < 25
+    assert script.entry.events == {"reloaded": 0, "not_reloaded": 0, "restarted": script.entry.restarts}
+
+
+def test_one_message_that_is_too_large_does_not_restart_the_script(tmp_path: Path) -> None:
+    script = Script(tmp_path, "", memory_bytes=4 * 1024 * 1024)
     with pytest.raises(ScriptError, match="memory limit"):
         script.send("x" * 5_000_000)
+    assert script.entry.restarts == 0
 
 
 def test_errors_say_where(tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ class LuaEntry:
         try:
             vm.room(size)
         except OutOfMemory as full:
+            if vm.used < vm.memory_bytes * 3 // 4:
+                raise ScriptError(str(full)) from None  # this one thing is too large
             log.error("script started anew: its memory is full", extra={"entry": self.name, "limit": vm.memory_bytes})
             self.restarts += 1
             try:
@@ -165,6 +167,11 @@ class LuaEntry:
         self.reloads += 1
         log.info("changed script taken", extra={"entry": self.name})
         return True
+
+    @property
+    def events(self) -> dict[str, int]:
+        """For ``/metrics``."""
+        return {"reloaded": self.reloads, "not_reloaded": self.reload_failures, "restarted": self.restarts}
 
     async def close(self) -> None:
         """Stop watching files; end connections to Redis and HTTP servers."""
