@@ -77,6 +77,11 @@ def figures(node: Node) -> list[metrics.Value]:
         found.append(
             value("towline_gateway_entry_errors_total", "Errors raised by entries", counters.entry_errors, label)
         )
+        events: dict[str, int] = getattr(port.entry, "events", {})
+        for event, count in events.items():
+            found.append(
+                value("towline_gateway_script_events_total", "Loads of Lua scripts", count, {**label, "event": event})
+            )
         for reason, count in counters.refused.items():
             found.append(value("towline_gateway_refused_total", "Upgrades refused", count, {**label, "reason": reason}))
         for cause, count in counters.closed.items():

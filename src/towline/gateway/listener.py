@@ -22,7 +22,7 @@ from picows import (
 
 from towline.gateway.clientsocket import ClientListener
 from towline.gateway.connections import Connection, Realm
-from towline.gateway.entries.base import Entry
+from towline.gateway.entries.base import ClosingEntry, Entry
 from towline.gateway.settings import GatewaySettings
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.wsglue import open_port
@@ -109,6 +109,11 @@ class ClientPort:
             client.abort()
         if self._timer is not None:
             self._timer.cancel()
+
+    async def close_entry(self) -> None:
+        """The entry ends what it holds besides connections: a Lua script's file watch, its Redis connections."""
+        if isinstance(self.entry, ClosingEntry):
+            await self.entry.close()
 
     # -- upgrade
 

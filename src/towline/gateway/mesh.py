@@ -115,6 +115,11 @@ class Mesh:
 
     # -- for entries
 
+    @property
+    def max_data_bytes(self) -> int:
+        """Longest data of one send or publish."""
+        return self._max_data_bytes
+
     async def publish(self, channel: str, data: str | bytes, kind: Kind | None = None) -> Outcome:
         """Publish to every subscriber of ``channel`` on any node. ``str`` goes as text, ``bytes`` as binary unless
         ``kind`` says otherwise. InvalidInput when the data is too long."""

@@ -22,6 +22,7 @@ from towline.gateway.channels import Channels
 from towline.gateway.closecodes import DRAINING, SLOW
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.load import load_entry
+from towline.gateway.entries.options import ScriptOptions
 from towline.gateway.figures import LoopLag, figures
 from towline.gateway.link_entry import LinkEntry
 from towline.gateway.listener import ClientPort
@@ -32,7 +33,14 @@ from towline.gateway.pushws import PushSockets
 from towline.gateway.queuemesh import QueueMesh
 from towline.gateway.queues import Queues
 from towline.gateway.service import PushService
-from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, join_address, split_address
+from towline.gateway.settings import (
+    GatewaySettings,
+    ListenerSettings,
+    cannot_listen,
+    is_loopback,
+    join_address,
+    split_address,
+)
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.tls import tls_context
 from towline.protocols.connmix.mesh import is_mesh
@@ -126,7 +134,7 @@ class Node:
         self.api_address = self._api.sockets[0].getsockname()[:2]
         link_routes = {LINK_PATH: self.links.accept}
         own_link = bool(settings.link_listen)
-        entry = load_entry(settings.entry) if settings.entry else None
+        entry = load_entry(settings.entry, options=self._script_options(settings)) if settings.entry else None
         shared = {} if own_link or not self._link_allowed(entry is not None) else link_routes
         first = ClientPort(self.realm, self.ids, settings, path=settings.path, entry=entry, routes=shared)
         await self._open(first, settings.clients_listen, "gateway.clients_listen")
@@ -137,9 +145,22 @@ class Node:
             self.link_address = link.address
         for number, listener in enumerate(settings.listeners):
             where = f"gateway.listeners[{number}]"
-            entry = load_entry(listener.entry, f"{where}.entry") if listener.entry else None
+            options = self._script_options(listener)
+            entry = load_entry(listener.entry, f"{where}.entry", options) if listener.entry else None
             port_ = ClientPort(self.realm, self.ids, settings, path=listener.path, entry=entry)
             await self._open(port_, listener.listen, f"{where}.listen")
+
+    def _script_options(self, listener: GatewaySettings | ListenerSettings) -> ScriptOptions:
+        settings = self._settings
+        return ScriptOptions(
+            trusted=listener.trusted,
+            reload_s=listener.reload_s,
+            callback_ms=settings.lua_callback_ms,
+            memory_bytes=settings.lua_memory_bytes,
+            options={"path": listener.path} | {option.name: option.value for option in listener.options},
+            redis=settings.redis,
+            queue=self.queues,
+        )
 
     def _link_allowed(self, has_clients: bool) -> bool:
         """Agents' links off loopback need TLS. A port that has clients too opens without the link, and says so."""
@@ -204,6 +225,7 @@ class Node:
         )
         for port in self.ports:
             port.abort_all()
+            await port.close_entry()
         for protocol in list(self.server.protocols):
             protocol.abort()
         self.links.close()

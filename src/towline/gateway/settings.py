@@ -30,12 +30,34 @@ class UserSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ] = "*"
 
 
+class OptionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value for a listener's script."""
+
+    name: Annotated[str, Meta(description="What the script asks for", min_length=1)]
+    value: Annotated[str, Meta(description="What it gets")] = ""
+
+
+class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Redis server for scripts."""
+
+    name: Annotated[str, Meta(description="What scripts call it", min_length=1)] = "default"
+    addr: Annotated[str, Meta(description="Address of the server", pattern=r"^.+:\d{1,5}$")] = "localhost:6379"
+    password: Annotated[str, Meta(description="Its password; empty: none", extra={"secret": True})] = ""
+    db: Annotated[int, Meta(description="Number of the database", ge=0)] = 0
+    pool_size: Annotated[int, Meta(description="Connections at most; further commands wait", ge=1, le=1000)] = 20
+
+
 class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One more port for clients, with its own entry."""
 
     listen: Annotated[Address, Meta(description="Address of the port")]
     path: Annotated[str, Meta(description="Path that clients connect to", pattern="^/")] = "/"
-    entry: Annotated[str, Meta(description="Python file that handles this listener's connections, or a built-in")] = ""
+    entry: Annotated[
+        str, Meta(description="Python or Lua file that handles this listener's connections, or a built-in")
+    ] = ""
+    trusted: Annotated[bool, Meta(description="As `trusted` of the first port")] = False
+    reload_s: Annotated[float, Meta(description="As `reload_s` of the first port", ge=0)] = 10.0
+    options: Annotated[tuple[OptionSettings, ...], Meta(description="As `options` of the first port")] = ()
 
 
 class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,10 +95,27 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     entry: Annotated[
         str,
         Meta(
-            description="What handles clients of the first port: a Python file, or a built-in: `builtin:echo`, "
+            description="What handles clients of the first port: a Python or Lua file, or a built-in: `builtin:echo`, "
             "`builtin:forward:TOPIC` (every message waits in that topic for back ends); empty: no clients, agents only"
         ),
     ] = ""
+    trusted: Annotated[
+        bool,
+        Meta(description="The Lua script of the first port is compiled: faster, but an endless loop stops the node"),
+    ] = False
+    reload_s: Annotated[
+        float, Meta(description="A changed Lua script of the first port runs within this time; 0: never", ge=0)
+    ] = 10.0
+    options: Annotated[
+        tuple[OptionSettings, ...], Meta(description="What `mix.server.option` gives the Lua script of the first port")
+    ] = ()
+    lua_callback_ms: Annotated[
+        int, Meta(description="How long a callback of a Lua script may run, in milliseconds, without its waiting", ge=1)
+    ] = 100
+    lua_memory_bytes: Annotated[
+        int, Meta(description="Memory for one Lua script", ge=4 * 1024 * 1024, le=2 * 1024 * 1024 * 1024)
+    ] = 64 * 1024 * 1024
+    redis: Annotated[tuple[RedisSettings, ...], Meta(description="Redis servers that Lua scripts may use")] = ()
     listeners: Annotated[tuple[ListenerSettings, ...], Meta(description="Further ports for clients")] = ()
     users: Annotated[
         tuple[UserSettings, ...],

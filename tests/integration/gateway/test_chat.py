@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""examples/chat over real sockets, on two nodes."""
+"""examples/chat and examples/chat_lua over real sockets, on two nodes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.helpers import until
@@ -21,6 +22,7 @@ from towline.gateway.settings import GatewaySettings
 
 CHAT = Path(__file__).parents[3] / "examples" / "chat"
 ENTRY = str(CHAT / "chat.py")
+LUA_ENTRY = str(CHAT.parent / "chat_lua" / "chat.lua")
 
 
 async def ask(client: ClientConnection, **message: Any) -> None:
@@ -31,14 +33,15 @@ async def hear(client: ClientConnection) -> Any:
     return json.loads(await asyncio.wait_for(client.recv(), 5))
 
 
-async def test_rooms_span_nodes() -> None:
+@pytest.mark.parametrize("entry", [ENTRY, LUA_ENTRY], ids=["python", "lua"])
+async def test_rooms_span_nodes(entry: str) -> None:
     clock = SystemClock()
     bus = MemoryBus(clock)
     nodes = [
         Node(
             bus,
             clock,
-            GatewaySettings(api_listen="127.0.0.1:0", clients_listen="127.0.0.1:0", path="/chat", entry=ENTRY),
+            GatewaySettings(api_listen="127.0.0.1:0", clients_listen="127.0.0.1:0", path="/chat", entry=entry),
         )
         for _ in range(2)
     ]

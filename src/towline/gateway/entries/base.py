@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from towline.gateway.connections import Connection
@@ -98,4 +98,13 @@ class Entry(Protocol):
 
     def on_close(self, conn: Connection, error: str | None) -> Awaitable[None] | None:
         """The client is gone, after its last message. ``error`` is None after a normal close, else the cause."""
+        ...
+
+
+@runtime_checkable
+class ClosingEntry(Protocol):
+    """An entry that holds more than connections, and is closed with its port."""
+
+    async def close(self) -> None:
+        """End it all; no callback comes any more."""
         ...

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the setting ``entry`` to an entry: a Python file that the configuration names, or a built-in.
+"""From the setting ``entry`` to an entry: a Python or Lua file that the configuration names, or a built-in.
 
 A Python entry is a file with any of ``on_handshake(conn, handshake)``, ``on_message(conn, message)`` and
 ``on_close(conn, error)``, plain or async; ``on_message`` must be there. It runs with the node's rights.
@@ -20,6 +20,7 @@ from towline.protocols.connmix.requests import MAX_NAME_BYTES
 if TYPE_CHECKING:
     from towline.gateway.connections import Connection
     from towline.gateway.entries.base import Entry, Handshake, Message
+    from towline.gateway.entries.options import ScriptOptions
 
 BUILTIN_PREFIX = "builtin:"
 
@@ -84,8 +85,11 @@ class PythonEntry:
         self.on_close = on_close
 
 
-def load_entry(setting: str, where: str = "gateway.entry") -> Entry:
-    """Load what ``setting`` names. StartError says what is wrong with it, and in which setting it stands."""
+def load_entry(setting: str, where: str = "gateway.entry", options: ScriptOptions | None = None) -> Entry:
+    """Load what ``setting`` names. StartError says what is wrong with it, and in which setting it stands.
+
+    :param options: for a Lua script
+    """
     if setting.startswith(FORWARD):
         topic = setting.removeprefix(FORWARD)
         if not 0 < len(topic.encode()) <= MAX_NAME_BYTES:
@@ -98,12 +102,18 @@ def load_entry(setting: str, where: str = "gateway.entry") -> Entry:
             raise StartError("gateway.entry", f"no built-in {setting!r}; there are {known}", where=where)
         return make()
     path = Path(setting)
-    if path.suffix != ".py":
-        raise StartError("gateway.entry", f"{setting!r} is neither a .py file nor a built-in", where=where)
+    if path.suffix not in (".py", ".lua"):
+        raise StartError("gateway.entry", f"{setting!r} is neither a .py or .lua file nor a built-in", where=where)
     try:
         source = path.read_bytes()
     except OSError as error:
         raise StartError("gateway.entry", f"cannot read {setting}: {error.strerror}", where=where) from None
+    if path.suffix == ".lua":
+        try:
+            from towline.gateway.entries.lua import LuaEntry
+        except ImportError:
+            raise StartError("gateway.lua_missing", "Lua scripts need the package lupa", where=where) from None
+        return LuaEntry(path, options)
     return compile_entry(source, str(path), where)
 
 
