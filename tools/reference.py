@@ -27,6 +27,7 @@ ERRORS = {
     "BusTimeout",
     "BusUnreachable",
     "BusCallError",
+    "QueueFull",
 }
 
 

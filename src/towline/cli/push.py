@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``towline push``: messages to clients through a gateway node's push API (port 6789)."""
+"""``towline push``: messages to clients, and from them, through a gateway node's push API (port 6789)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from towline.cli.output import Json
 
-app = typer.Typer(help="Push messages to clients of the gateway.", no_args_is_help=True)
+app = typer.Typer(help="Push messages to clients of the gateway, and take theirs.", no_args_is_help=True)
 
 Api = Annotated[str, typer.Option("--api", help="Push API of any node; user and password may stand in the URL.")]
 Binary = Annotated[bool, typer.Option("--binary", help="MESSAGE is base64; it goes out as a binary frame.")]
@@ -54,6 +54,55 @@ def publish(
         output.emit(result)
     else:
         typer.echo(f"{result['s']} sent, {result['f']} failed")
+
+
+@app.command()
+def consume(
+    topics: Annotated[list[str], typer.Argument(metavar="TOPIC...", help="The topics.")],
+    count: Annotated[int, typer.Option("--count", help="End after this many messages; 0: go on.", min=0)] = 0,
+    api: Api = DEFAULT_API,
+    as_json: Json = False,
+) -> None:
+    """Take messages that clients' entries queue in topics, from every node, and print one a line.
+
+    What comes here nobody else gets: each message goes to one consumer, and what was under way when this command ends is lost.
+    """
+    import asyncio
+    import json
+
+    from towline.client import Consumer
+
+    _reach(api)
+
+    async def work() -> None:
+        seen = 0
+        async with Consumer(*topics, url=api) as consumer:
+            async for event in consumer:
+                if as_json:
+                    line = json.dumps(event._asdict())
+                else:
+                    line = event.data if isinstance(event.data, str) else json.dumps(event.data, ensure_ascii=False)
+                typer.echo(line)
+                seen += 1
+                if seen == count:
+                    return
+
+    asyncio.run(work())
+
+
+def _reach(api: str) -> None:
+    """A consumer waits for its node; a person should hear that there is none."""
+    import httpx
+
+    from towline.errors import Unavailable
+
+    try:
+        httpx.get(api.rstrip("/") + "/version", timeout=15.0, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        shown = httpx.URL(api).copy_with(username="", password="")
+        raise Unavailable(
+            "cli.unreachable", f"cannot reach {shown}: {error}", hint="is a gateway running there?"
+        ) from None
 
 
 def _call(api: str, path: str, to: str, message: str, binary: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Libraries for others. For back ends: :class:`PushClient`, messages to the gateway's clients.
+"""Libraries for others. For back ends: :class:`PushClient`, messages to the gateway's clients, and :class:`Consumer`, messages
+from them.
 
 ::
 
@@ -12,6 +13,7 @@
 
 from __future__ import annotations
 
+from towline.client.consumer import Consumer, Event
 from towline.client.push import Counts, PushClient, PushError
 
-__all__ = ["Counts", "PushClient", "PushError"]
+__all__ = ["Consumer", "Counts", "Event", "PushClient", "PushError"]

@@ -25,7 +25,7 @@ log = logging.getLogger("towline.client")
 
 _quiet_log = logging.getLogger("towline.client.picows")
 _quiet_log.setLevel(logging.CRITICAL)
-_quiet: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(_quiet_log, {})
+quiet: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(_quiet_log, {})
 
 Kind = Literal["text", "binary"]
 
@@ -71,7 +71,7 @@ class PushClient:
         ping_s: float = 20.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._url, headers = _socket_url(url, username, password)
+        self._url, headers = socket_url(url, username, password)
         self._headers = headers
         self._timeout = timeout
         self._ping_s = ping_s
@@ -156,12 +156,12 @@ class PushClient:
                         lambda: _Listener(self),
                         self._url,
                         extra_headers=self._headers,
-                        logger_name=_quiet,
+                        logger_name=quiet,
                         max_frame_size=16 * 1024 * 1024,
                         websocket_handshake_timeout=self._timeout,
                     )
                 except (OSError, picows.WSError, TimeoutError) as error:
-                    self._refusal = _refusal(error)
+                    self._refusal = refusal(error)
                     if self._refusal is not None:
                         self._ready.set()
                     log.info("push API not reachable", extra={"reason": str(error), "retry_in_s": round(delay, 1)})
@@ -234,7 +234,7 @@ def _payload(data: str | bytes, kind: Kind | None) -> dict[str, str]:
     return {"d": data if isinstance(data, str) else data.decode()}
 
 
-def _socket_url(url: str, username: str, password: str) -> tuple[str, dict[str, str]]:
+def socket_url(url: str, username: str, password: str) -> tuple[str, dict[str, str]]:
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
     if scheme is None or not parts.hostname:
@@ -250,7 +250,7 @@ def _socket_url(url: str, username: str, password: str) -> tuple[str, dict[str, 
     return f"{scheme}://{host}:{parts.port or (443 if scheme == 'wss' else 80)}{path}", headers
 
 
-def _refusal(error: Exception) -> TowlineError | None:
+def refusal(error: Exception) -> TowlineError | None:
     """An answer that waiting will not change: wrong credentials, or no push API."""
     status = getattr(getattr(error, "response", None), "status", None)
     if status is not None and 400 <= int(status) < 500:

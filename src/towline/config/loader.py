@@ -191,7 +191,7 @@ def _explain(error: msgspec.ValidationError, sources: dict[str, str], document: 
 def _dotted(path: Path) -> str:
     text = ""
     for word in path:
-        text += f"[{word}]" if isinstance(word, int) else f".{word}" if text else word
+        text += f"[{word}]" if isinstance(word, int) else f".{word}" if text else str(word)
     return text
 
 

@@ -13,6 +13,7 @@ from towline.errors import Conflict, InvalidInput
 from towline.gateway.channels import MAX_PER_CONNECTION, Channel, Channels, check_channel
 from towline.gateway.closecodes import NORMAL
 from towline.gateway.frames import binary_frame, text_frame
+from towline.gateway.queues import ConnectionQueue, Queues
 
 if TYPE_CHECKING:
     from towline.gateway.entries.base import Handshake
@@ -23,13 +24,14 @@ Kind = Literal["text", "binary"]
 
 
 class Realm:
-    """What all client connections of one node share: their table, channels, outbox and mesh."""
+    """What all client connections of one node share: their table, channels, outbox, mesh and topics."""
 
     def __init__(self, outbox: Outbox, channels: Channels) -> None:
         self.outbox = outbox
         self.channels = channels
         self.connections: dict[str, Connection] = {}
         self.mesh: Mesh
+        self.queues: Queues
 
 
 class Connection:
@@ -87,6 +89,11 @@ class Connection:
     def mesh(self) -> Mesh:
         """Send and publish to clients of any node."""
         return self._realm.mesh
+
+    @property
+    def queue(self) -> ConnectionQueue:
+        """Push messages to back ends, in this client's name."""
+        return ConnectionQueue(self._realm.queues, self.id)
 
     @property
     def remote_addr(self) -> str:

@@ -10,11 +10,13 @@ from towline.gateway import metrics
 
 if TYPE_CHECKING:
     from towline.gateway.node import Node
+    from towline.gateway.queues import Queues
 
 
 def figures(node: Node) -> list[metrics.Value]:
     """What ``/metrics`` shows, taken at one moment."""
     value = metrics.Value
+    unreachable = node.mesh.counters.unreachable + node.queue_mesh.unreachable
     outbox, mesh, http = node.outbox.counters, node.mesh.counters, node.server.counters
     messages = sum(port.counters.messages for port in node.ports)
     found = [
@@ -38,7 +40,11 @@ def figures(node: Node) -> list[metrics.Value]:
         value("towline_gateway_mesh_publishes_total", "Publishes that began here", mesh.publishes),
         value("towline_gateway_mesh_sends_total", "Sends that began here", mesh.sends),
         value("towline_gateway_mesh_silent_total", "Answers of other nodes that did not come", mesh.silent),
-        value("towline_gateway_mesh_unreachable_total", "Messages the bus did not take", mesh.unreachable),
+        value(
+            "towline_gateway_mesh_unreachable_total",
+            "Messages the bus did not take",
+            unreachable,
+        ),
         value("towline_gateway_mesh_format_errors_total", "Bus messages not understood", mesh.format_errors),
         value("towline_gateway_api_connections", "Connections to the push API", len(node.server.protocols)),
         value("towline_gateway_api_requests_total", "Requests by HTTP", http.requests),
@@ -82,9 +88,33 @@ def figures(node: Node) -> list[metrics.Value]:
             found.append(
                 value("towline_gateway_closed_total", "Clients gone, by cause", count, {**label, "cause": cause})
             )
+    found.extend(_queues(node.queues, node.queue_mesh.late))
     found.extend(node.links.figures())
     for name, count in node.bus_counters().items():
         found.append(value("towline_bus_events_total", "What the bus counts", count, {"event": name}))
+    return found
+
+
+def _queues(queues: Queues, late: int) -> list[metrics.Value]:
+    value, counters = metrics.Value, queues.counters
+    found = [
+        value("towline_gateway_queue_topics", "Topics with a message or a consumer", len(queues.topics)),
+        value("towline_gateway_queue_waiting", "Messages that wait in topics", queues.waiting),
+        value("towline_gateway_queue_bytes", "What they take", queues.bytes),
+        value("towline_gateway_queue_consumers", "Sockets that consume topics", queues.consumers),
+        value("towline_gateway_queue_pushed_total", "Messages that entries queued", counters.pushed),
+        value("towline_gateway_queue_delivered_total", "Messages given to consumers here", counters.delivered),
+        value("towline_gateway_queue_taken_total", "Of those: what waited on another node", counters.taken),
+        value("towline_gateway_queue_handed_total", "Messages that another node took", counters.handed),
+        value("towline_gateway_queue_returned_total", "Messages another node could not take", counters.returned),
+        value("towline_gateway_queue_lost_total", "Messages lost with a node that did not answer", counters.lost),
+        value("towline_gateway_queue_late_total", "Answers of other nodes that came too late", late),
+        value("towline_gateway_queue_discarded_total", "Messages left when the node stopped", counters.discarded),
+    ]
+    for reason, count in counters.refused.items():
+        found.append(
+            value("towline_gateway_queue_refused_total", "Pushes and consumers refused", count, {"reason": reason})
+        )
     return found
 
 

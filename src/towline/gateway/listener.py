@@ -20,7 +20,6 @@ from picows import (
     WSUpgradeResponseWithListener,
 )
 
-from towline.errors import StartError
 from towline.gateway.clientsocket import ClientListener
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.base import ClosingEntry, Entry
@@ -81,21 +80,16 @@ class ClientPort:
         self._unreported = 0
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        """Listen. StartError when the address cannot be had."""
-        try:
-            self._server = await open_port(
-                self._accept,
-                self._unfinished,
-                host,
-                port,
-                tls=tls,
-                handshake_s=self.settings.handshake_timeout_s,
-                max_frame=max(self.settings.max_message_bytes, 64 * 1024),
-            )
-        except OSError as error:
-            raise StartError(
-                "gateway.listen", f"cannot listen on {host}:{port}: {error.strerror or error}", where="gateway"
-            ) from None
+        """Listen. OSError when the address cannot be had."""
+        self._server = await open_port(
+            self._accept,
+            self._unfinished,
+            host,
+            port,
+            tls=tls,
+            handshake_s=self.settings.handshake_timeout_s,
+            max_frame=max(self.settings.max_message_bytes, 64 * 1024),
+        )
         for one in self._server.sockets:
             if self.settings.send_buffer_bytes:
                 # Accepted sockets inherit it. The kernel doubles the figure for its own book-keeping.

@@ -29,8 +29,12 @@ from towline.protocols.connmix.mesh import (
     Counts,
     MeshFormatError,
     MeshMessage,
+    Offer,
     Publish,
+    QueueMessage,
     Send,
+    Taken,
+    Wants,
     decode,
     encode,
 )
@@ -104,6 +108,8 @@ class Mesh:
         self._waiting: dict[int, _Waiting] = {}
         self._deadlines: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self.on_queue: Callable[[str, QueueMessage], None] | None = None
+        """Takes what nodes tell each other about topics."""
         self.counters = MeshCounters()
         realm.mesh = self
 
@@ -137,6 +143,11 @@ class Mesh:
 
         start(target, payload, binary, done)
         return await future
+
+    @property
+    def others(self) -> list[str]:
+        """Addresses of the other living nodes."""
+        return self._others
 
     # -- for the doors: the callback is called at once when no other node is concerned
 
@@ -246,6 +257,9 @@ class Mesh:
             case Send():
                 outcome = self._send_here(message.client_id, message.data, message.binary)
                 self._reply(sender, Counts(message.seq, outcome.sent, outcome.failed))
+            case Wants() | Offer() | Taken():
+                if self.on_queue is not None:
+                    self.on_queue(sender, message)
             case Call():
                 self._reply(sender, Called(message.seq, self._call_here(message)))
             case Counts():

@@ -22,7 +22,7 @@ from towline.gateway.channels import Channels
 from towline.gateway.closecodes import DRAINING, SLOW
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.load import load_entry
-from towline.gateway.entries.options import QueuePush, ScriptOptions
+from towline.gateway.entries.options import ScriptOptions
 from towline.gateway.figures import LoopLag, figures
 from towline.gateway.link_entry import LinkEntry
 from towline.gateway.listener import ClientPort
@@ -30,14 +30,29 @@ from towline.gateway.mesh import Mesh
 from towline.gateway.outbox import Outbox
 from towline.gateway.pushapi import PushServer
 from towline.gateway.pushws import PushSockets
+from towline.gateway.queuemesh import QueueMesh
+from towline.gateway.queues import Queues
 from towline.gateway.service import PushService
-from towline.gateway.settings import GatewaySettings, ListenerSettings, is_loopback, join_address, split_address
+from towline.gateway.settings import (
+    GatewaySettings,
+    ListenerSettings,
+    cannot_listen,
+    is_loopback,
+    join_address,
+    split_address,
+)
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.tls import tls_context
 from towline.protocols.connmix.mesh import is_mesh
 from towline.protocols.link.limits import LINK_PATH
 
 log = logging.getLogger("towline.gateway")
+
+TICK_S = 1.0
+"""How often offers of messages to other nodes are looked after."""
+
+FINISH_S = 2.0
+"""How long a node that stops waits for consumers to take what waits in topics."""
 
 STATUS_CALL = b"\x01status"
 """A bus call with this payload is answered with the node's status as JSON (for doors)."""
@@ -52,6 +67,7 @@ class Node:
         self._settings = settings
         self._tls: ssl.SSLContext | None = None
         self._endpoint: Endpoint | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._api: asyncio.Server | None = None
         self.ports: list[ClientPort] = []
         self.api_address: tuple[str, int] = ("", 0)
@@ -59,8 +75,6 @@ class Node:
         self.link_address: tuple[str, int] = ("", 0)
         self.closing = False
         self._built = False
-        self.queue: QueuePush | None = None
-        """What ``mix.queue.push`` of Lua scripts goes to; to be set before :meth:`start`."""
 
     # -- life
 
@@ -75,11 +89,16 @@ class Node:
         self.channels = Channels()
         self.realm = Realm(self.outbox, self.channels)
         self.mesh = Mesh(self.realm, loop, settings.answer_s, settings.max_push_bytes)
+        self.queues = Queues(settings.queue, settings.max_push_bytes, self._number)
+        self.realm.queues = self.queues
+        self.queue_mesh = QueueMesh(self.queues, loop.time, lambda: self.mesh.others)
+        self.mesh.on_queue = self.queue_mesh.on_message
         self.ids = Snowflakes(self._clock)
         self.links = LinkEntry(self.ids, self._clock)
         self.access = Access(settings.users, settings.hosts, settings.origins, settings.api_listen)
         self.sockets = PushSockets(
             self.mesh,
+            self.queues,
             settings.max_push_bytes,
             settings.api_body_bytes,
             settings.outbox_bytes,
@@ -111,11 +130,7 @@ class Node:
         try:
             self._api = await loop.create_server(self.server.make, host, port, backlog=4096)
         except OSError as error:
-            raise StartError(
-                "gateway.listen",
-                f"cannot listen on {settings.api_listen}: {error.strerror or error}",
-                where="gateway.api_listen",
-            ) from None
+            raise cannot_listen(error, settings.api_listen, "gateway.api_listen") from None
         self.api_address = self._api.sockets[0].getsockname()[:2]
         link_routes = {LINK_PATH: self.links.accept}
         own_link = bool(settings.link_listen)
@@ -144,7 +159,7 @@ class Node:
             memory_bytes=settings.lua_memory_bytes,
             options={"path": listener.path} | {option.name: option.value for option in listener.options},
             redis=settings.redis,
-            queue=self.queue,
+            queue=self.queues,
         )
 
     def _link_allowed(self, has_clients: bool) -> bool:
@@ -166,7 +181,17 @@ class Node:
 
     async def _open(self, port: ClientPort, address: str, where: str) -> None:
         self.ports.append(port)
-        await port.start(*_address(address, where), self._tls)
+        try:
+            await port.start(*_address(address, where), self._tls)
+        except OSError as error:
+            raise cannot_listen(error, address, where) from None
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self.queue_mesh.tick()
+
+    def _number(self) -> int:
+        return self._endpoint.number if self._endpoint is not None else -1
 
     async def _join(self) -> None:
         info = {
@@ -177,6 +202,8 @@ class Node:
         self._endpoint = await self._bus.open("node", self, info=info, lease_number=True)
         self.ids.attach(self._endpoint)
         self.mesh.attach(self._endpoint)
+        self.queue_mesh.attach(self._endpoint)
+        self._tick()
         self.links.attach(self._endpoint)
 
     async def close(self) -> None:
@@ -189,6 +216,7 @@ class Node:
         for port in self.ports:
             port.stop_listening()
         await self._drain()
+        await _settled(lambda: not self.queues.moving, FINISH_S)
         self.sockets.close()
         self.server.close()
         await _settled(
@@ -201,6 +229,11 @@ class Node:
         for protocol in list(self.server.protocols):
             protocol.abort()
         self.links.close()
+        self.queue_mesh.attach(None)
+        if self._timer is not None:
+            self._timer.cancel()
+        if left := self.queues.discard():
+            log.warning("messages still waited in topics; they are gone", extra={"messages": left})
         self.mesh.close()
         self.loop_lag.stop()
         if self._endpoint is not None:
@@ -251,6 +284,10 @@ class Node:
     def _members_changed(self, member: Member, left: bool) -> None:
         if member.kind == "node":
             self.mesh.members_changed(member if left else None)
+            if left:
+                self.queue_mesh.left(member.address)
+            else:
+                self.queue_mesh.joined(member.address)
         elif member.kind == "hub":
             self.links.hubs_changed()
 
@@ -291,6 +328,8 @@ class Node:
             "clients": len(self.realm.connections),
             "links": len(self.links),
             "channels": len(self.channels),
+            "topics": len(self.queues.topics),
+            "queued": self.queues.waiting,
             "frames": self.outbox.counters.frames,
             "messages": sum(port.counters.messages for port in self.ports),
             "loop_lag_ms": round(self.loop_lag.worst * 1000, 1),

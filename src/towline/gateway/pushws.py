@@ -3,6 +3,8 @@
 
 Requests of one socket are carried out in order. Answers go out in order too, except that one which waits for another node
 does not hold back those behind it: the request id tells them apart.
+
+A socket that consumes topics takes messages while less than :data:`CONSUMER_BYTES` wait for it; the rest waits in the topic.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from websockets.http11 import Request as UpgradeRequest
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from towline.errors import Conflict
 from towline.gateway.closecodes import DRAINING, SILENT, SLOW
 from towline.gateway.httpwire import Answer, plain_error
 from towline.gateway.mesh import Done, Mesh, Outcome, send_problem
+from towline.gateway.queues import QueueFull, Queues
 from towline.gateway.wsglue import QUIET
 from towline.protocols.connmix import replies
 from towline.protocols.connmix.codes import ApiError, Code, invalid
@@ -39,14 +43,24 @@ if TYPE_CHECKING:
 
 CLOSE_WAIT_S = 5.0
 
+CONSUMER_BYTES = 64 * 1024
+"""What may wait for a consumer before its topics keep their messages; it is written when a turn of the loop ends."""
+
 
 class PushSockets:
     """What all sockets of ``/ws/v1`` share."""
 
     def __init__(
-        self, mesh: Mesh, max_data_bytes: int, max_message_bytes: int, limit: int, read_timeout_s: float
+        self,
+        mesh: Mesh,
+        queues: Queues,
+        max_data_bytes: int,
+        max_message_bytes: int,
+        limit: int,
+        read_timeout_s: float,
     ) -> None:
         self.mesh = mesh
+        self.queues = queues
         self.max_data_bytes = max_data_bytes
         self.max_message_bytes = max_message_bytes
         self.outbox_bytes = limit
@@ -90,6 +104,9 @@ class PushSocket(asyncio.Protocol):
         self._fragments: bytearray | None = None
         self._cause = ""
         self._over = False
+        self._consumes = False
+        self._paused = False
+        self._unwritten = 0
         self.last_seen = shared.now
 
     @classmethod
@@ -127,20 +144,46 @@ class PushSocket(asyncio.Protocol):
         for event in server.events_received():
             if isinstance(event, Frame):
                 self._frame(event)
+        self._check_open()
         self._flush()
         if server.close_expected():
             self._end()
 
     def eof_received(self) -> bool:
         self._server.receive_eof()
+        self._check_open()
         self._flush()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._over = True
         shared = self._shared
+        shared.queues.unpop(self)
         if shared.sockets.pop(self, self) is None:
             shared.closed[self._cause or self._why()] += 1
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._consumes:
+            self._shared.queues.ready(self)
+
+    def _check_open(self) -> None:
+        """A peer that closes gets no more messages: they would be lost."""
+        if self._consumes and self._server.state is not State.OPEN:
+            self._consumes = False
+            self._shared.queues.unpop(self)
+
+    # -- a consumer (towline.gateway.queues.Consumer)
+
+    @property
+    def ready(self) -> bool:
+        return not self._paused and self._unwritten < CONSUMER_BYTES and self._server.state is State.OPEN
+
+    def deliver(self, event: bytes) -> None:
+        self._text(event)
 
     def _why(self) -> str:
         """The cause of an end that the peer brought about."""
@@ -208,10 +251,22 @@ class PushSocket(asyncio.Protocol):
                         self._text(replies.done(number))
 
                 mesh.call_then(client_id, function, arguments, called)
-            case QueuePop():
-                raise ApiError(Code.CONSUMPTION_FAILED, "this node has no topics: no entry pushes to any")
+            case QueuePop(topics):
+                queues = self._shared.queues
+                try:
+                    queues.pop(self, topics)
+                except Conflict as error:
+                    raise ApiError(Code.REPEATED_CONSUMPTION, error.message) from None
+                except QueueFull as error:
+                    raise ApiError(Code.CONSUMPTION_FAILED, error.message) from None
+                self._consumes = True
+                self._text(replies.done(number))
+                queues.ready(self)
             case _:
-                raise ApiError(Code.CANCEL_FAILED, "this socket consumes no topics")
+                if not self._shared.queues.unpop(self):
+                    raise ApiError(Code.CANCEL_FAILED, "this socket consumes no topics")
+                self._consumes = False
+                self._text(replies.done(number))
 
     # -- out
 
@@ -223,6 +278,7 @@ class PushSocket(asyncio.Protocol):
         if self._over or self._server.state is not State.OPEN:
             return
         self._server.send_text(data)
+        self._unwritten += len(data)
         if not self._scheduled:
             self._scheduled = True
             self._shared.loop.call_soon(self._flush)
@@ -230,18 +286,28 @@ class PushSocket(asyncio.Protocol):
     def _flush(self) -> None:
         self._scheduled = False
         out = [data for data in self._server.data_to_send() if data]
+        self._unwritten = 0
         if not out or self._over:
             return
         transport = self._transport
         transport.write(out[0] if len(out) == 1 else b"".join(out))
-        if transport.get_write_buffer_size() > self._shared.outbox_bytes:
+        if self._consumes:
+            self._shared.queues.ready(self)
+        if transport.get_write_buffer_size() > self._limit():
             self.close(SLOW.code, SLOW.reason, SLOW.cause)
+
+    def _limit(self) -> int:
+        """What may wait for this socket. A consumer's messages are bounded where they come from, by :attr:`ready`."""
+        shared = self._shared
+        return shared.outbox_bytes + (CONSUMER_BYTES * 2 + shared.max_data_bytes if self._consumes else 0)
 
     def close(self, code: int, reason: str, cause: str) -> None:
         """Start the closing handshake; the connection is cut when the peer does not follow."""
         if self._over or self._server.state is not State.OPEN:
             return
         self._cause = cause
+        self._consumes = False
+        self._shared.queues.unpop(self)
         self._shared.sockets.pop(self, None)
         self._shared.closed[cause] += 1
         self._server.send_close(WebSocketCode(code) if code < 3000 else code, reason)

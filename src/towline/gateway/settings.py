@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+from towline.errors import StartError
 
 Address = Annotated[str, Meta(min_length=3)]
 
@@ -56,6 +60,20 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     options: Annotated[tuple[OptionSettings, ...], Meta(description="As `options` of the first port")] = ()
 
 
+class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Topics in memory."""
+
+    topic_size: Annotated[
+        int, Meta(description="Messages that may wait in one topic; a push to a full topic is an error", ge=1)
+    ] = 2000
+    max_topics: Annotated[
+        int, Meta(description="Topics of one node at once; one that is empty and has no consumer is dropped", ge=1)
+    ] = 100
+    max_bytes: Annotated[
+        int, Meta(description="What may wait in all topics of one node together, 256 bytes a message added", ge=65536)
+    ] = 256 * 1024 * 1024
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the section ``gateway``."""
 
@@ -77,8 +95,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     entry: Annotated[
         str,
         Meta(
-            description="What handles clients of the first port: a Python or Lua file, or the built-in `builtin:echo`; "
-            "empty: no clients, agents only"
+            description="What handles clients of the first port: a Python or Lua file, or a built-in: `builtin:echo`, "
+            "`builtin:forward:TOPIC` (every message waits in that topic for back ends); empty: no clients, agents only"
         ),
     ] = ""
     trusted: Annotated[
@@ -146,6 +164,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     answer_s: Annotated[
         float, Meta(description="How long a send or publish waits for the counts of another node", gt=0, le=60)
     ] = 1.0
+    queue: Annotated[QueueSettings, Meta(description="Topics that clients' messages wait in")] = QueueSettings()
     drain_s: Annotated[
         float, Meta(description="Closing a node spreads its clients' reconnects over this long", ge=0, le=300)
     ] = 0.0
@@ -176,3 +195,13 @@ def split_address(address: str) -> tuple[str, int]:
 def join_address(host: str, port: int) -> str:
     """The inverse of :func:`split_address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def cannot_listen(error: OSError, address: str, where: str) -> StartError:
+    """Why a port could not be opened, in one line; ``where`` is the setting."""
+    if error.errno == errno.EADDRINUSE:
+        return StartError(
+            "port.taken", f"{address} is in use", where=where, hint="choose another port, or stop what has it"
+        )
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StartError("gateway.listen", f"cannot listen on {address}: {reason}", where=where)

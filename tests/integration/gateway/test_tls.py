@@ -84,7 +84,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
             with pytest.raises(StartError) as caught:
                 async with running_node(**{key: f"127.0.0.1:{port}"}):
                     pass
-            assert caught.value.code == "gateway.listen"
+            assert caught.value.code == "port.taken"
             assert str(port) in caught.value.message
 
 

@@ -142,7 +142,7 @@ def test_a_lock_belongs_to_one(tmp_path: Path) -> None:
 
 def test_the_platform_knows_its_machine() -> None:
     known = facts()
-    assert set(known) == {"hostname", "os", "kernel", "arch", "python"}
+    assert set(known) == {"hostname", "os", "kernel", "arch", "python", "platform"}
     assert all(known.values())
     assert user_exists("root")
     assert not user_exists("nobody-like-this")

@@ -104,6 +104,7 @@ def facts() -> dict[str, str]:
     system = os.uname()
     return {
         "hostname": system.nodename[:200],
+        "platform": "linux",
         "os": _distribution()[:200],
         "kernel": f"{system.sysname} {system.release}"[:200],
         "arch": system.machine[:200],

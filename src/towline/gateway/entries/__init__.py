@@ -18,5 +18,16 @@ from towline.gateway.connections import Connection
 from towline.gateway.entries.base import Entry, Handshake, Message
 from towline.gateway.entries.load import load_entry
 from towline.gateway.mesh import Mesh, Outcome
+from towline.gateway.queues import ConnectionQueue, QueueFull
 
-__all__ = ["Connection", "Entry", "Handshake", "Mesh", "Message", "Outcome", "load_entry"]
+__all__ = [
+    "Connection",
+    "ConnectionQueue",
+    "Entry",
+    "Handshake",
+    "Mesh",
+    "Message",
+    "Outcome",
+    "QueueFull",
+    "load_entry",
+]

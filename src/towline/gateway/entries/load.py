@@ -12,7 +12,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from towline.errors import StartError
+from towline.errors import InvalidInput, StartError
+from towline.gateway.queues import QueueFull
+from towline.protocols.connmix.replies import frame_data
+from towline.protocols.connmix.requests import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
     from towline.gateway.connections import Connection
@@ -36,6 +39,30 @@ class EchoEntry:
     def on_close(self, conn: Connection, error: str | None) -> None:
         """Nothing to do."""
 
+
+class ForwardEntry:
+    """``builtin:forward:TOPIC``: every message waits in a topic for back ends, as the documented
+    ``{"frame": {"type", "data", "finish"}}``. What finds no room is dropped; the queues count it."""
+
+    def __init__(self, topic: str) -> None:
+        self.name = f"{FORWARD}{topic}"
+        self._topic = topic
+
+    def on_handshake(self, conn: Connection, handshake: Handshake) -> None:
+        """Nothing to do."""
+
+    def on_message(self, conn: Connection, message: Message) -> None:
+        kind, data = message
+        try:
+            conn.queue.push(self._topic, frame_data(kind, data.encode() if isinstance(data, str) else data))
+        except (QueueFull, InvalidInput):
+            pass
+
+    def on_close(self, conn: Connection, error: str | None) -> None:
+        """Nothing to do."""
+
+
+FORWARD = "builtin:forward:"
 
 BUILTINS: dict[str, Callable[[], Entry]] = {"echo": EchoEntry}
 
@@ -63,10 +90,15 @@ def load_entry(setting: str, where: str = "gateway.entry", options: ScriptOption
 
     :param options: for a Lua script
     """
+    if setting.startswith(FORWARD):
+        topic = setting.removeprefix(FORWARD)
+        if not 0 < len(topic.encode()) <= MAX_NAME_BYTES:
+            raise StartError("gateway.entry", f"{FORWARD} needs a topic of 1 to {MAX_NAME_BYTES} bytes", where=where)
+        return ForwardEntry(topic)
     if setting.startswith(BUILTIN_PREFIX):
         make = BUILTINS.get(setting.removeprefix(BUILTIN_PREFIX))
         if make is None:
-            known = ", ".join(BUILTIN_PREFIX + name for name in BUILTINS)
+            known = ", ".join([*(BUILTIN_PREFIX + name for name in BUILTINS), f"{FORWARD}TOPIC"])
             raise StartError("gateway.entry", f"no built-in {setting!r}; there are {known}", where=where)
         return make()
     path = Path(setting)

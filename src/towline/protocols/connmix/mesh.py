@@ -11,7 +11,7 @@ import msgspec
 
 VERSION = 1
 
-_PUBLISH, _SEND, _COUNTS, _CALL, _CALLED = range(1, 6)
+_PUBLISH, _SEND, _COUNTS, _CALL, _CALLED, _WANTS, _OFFER, _TAKEN = range(1, 9)
 
 
 class Publish(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -56,7 +56,37 @@ class Called(msgspec.Struct, array_like=True, frozen=True, gc=False):
     problem: str
 
 
-MeshMessage = Publish | Send | Counts | Call | Called
+class Wants(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Topics that consumers of the sender take messages of, each with the number to offer them under; 0: no more.
+
+    ``whole`` begins the list anew: what the sender wanted before and does not name is over.
+    """
+
+    whole: bool
+    topics: dict[str, int]
+
+
+class Offer(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A message for a consumer of the receiver, to be answered with :class:`Taken`. ``under`` is the number of the
+    :class:`Wants` that it follows; ``data`` is JSON text; ``node`` and ``client_id`` say where it was pushed."""
+
+    seq: int
+    under: int
+    topic: str
+    node: int
+    client_id: str
+    data: bytes
+
+
+class Taken(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Whether a consumer got the offer ``seq``. If not, the offers that follow under the same number are refused too."""
+
+    seq: int
+    taken: bool
+
+
+QueueMessage = Wants | Offer | Taken
+MeshMessage = Publish | Send | Counts | Call | Called | QueueMessage
 
 _OPERATION: dict[type, bytes] = {
     Publish: bytes((VERSION, _PUBLISH)),
@@ -64,6 +94,9 @@ _OPERATION: dict[type, bytes] = {
     Counts: bytes((VERSION, _COUNTS)),
     Call: bytes((VERSION, _CALL)),
     Called: bytes((VERSION, _CALLED)),
+    Wants: bytes((VERSION, _WANTS)),
+    Offer: bytes((VERSION, _OFFER)),
+    Taken: bytes((VERSION, _TAKEN)),
 }
 _DECODERS: dict[int, msgspec.msgpack.Decoder[MeshMessage]] = {
     prefix[1]: msgspec.msgpack.Decoder(kind) for kind, prefix in _OPERATION.items()
@@ -71,7 +104,7 @@ _DECODERS: dict[int, msgspec.msgpack.Decoder[MeshMessage]] = {
 _encode = msgspec.msgpack.Encoder().encode
 
 OVERHEAD = 64 + 1024
-"""Most bytes that an encoded Publish or Send adds to its data."""
+"""Most bytes that an encoded Publish, Send or Offer adds to its data."""
 
 
 class MeshFormatError(ValueError):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ from towline.protocols.connmix.codes import ApiError
 from towline.protocols.connmix.requests import UNREADABLE, Kind
 
 _encode = msgspec.json.encode
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 HTTP_DONE = b'{"E":null,"r":{"s":true}}'
 
@@ -60,7 +63,7 @@ def event_data(value: Any) -> bytes:
     if isinstance(value, (bytes, bytearray)):
         value = bytes(value).decode("utf-8", "replace")
     if isinstance(value, str):
-        value = value.encode("utf-8", "replace").decode()
+        value = _SURROGATE.sub("\ufffd", value)
         if value.lstrip(" \t\r\n")[:1] in ("{", "["):
             try:
                 msgspec.json.decode(value)
@@ -70,8 +73,24 @@ def event_data(value: Any) -> bytes:
                 return bytes(value, "utf-8")
     elif value is None:
         raise TypeError("nothing to push: the data is null")
-    text: bytes = _encode(value)
+    try:
+        text: bytes = _encode(value)
+    except UnicodeEncodeError:
+        text = _encode(_legal(value))
     return text
+
+
+def _legal(value: Any) -> Any:
+    """Texts inside with U+FFFD for what is no character."""
+    match value:
+        case str():
+            return _SURROGATE.sub("\ufffd", value)
+        case dict():
+            return {_legal(key): _legal(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_legal(inner) for inner in value]
+        case _:
+            return value
 
 
 def frame_data(kind: Kind, payload: bytes) -> dict[str, Any]:

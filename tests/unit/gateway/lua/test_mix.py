@@ -12,28 +12,21 @@ import pytest
 
 from tests.helpers import until
 from tests.unit.gateway.lua.scripts import ASK, Script, ask
-from towline.errors import Conflict
 from towline.gateway.connections import execute_call
 from towline.gateway.entries.lua import LuaEntry, ScriptError
 from towline.gateway.entries.options import ScriptOptions
+from towline.gateway.queues import Queues
+from towline.gateway.settings import QueueSettings
 
 
-class Queue:
-    """Takes items until it is full."""
-
-    def __init__(self) -> None:
-        self.items: list[tuple[str, str, bytes]] = []
-
-    def push(self, topic: str, client_id: str, data: bytes) -> int:
-        if len(self.items) == 5:
-            raise Conflict("gateway.queue_full", "queue is full")
-        self.items.append((topic, client_id, data))
-        return len(self.items)
+def queues() -> Queues:
+    """Topics that take five messages."""
+    return Queues(QueueSettings(topic_size=5), 1000, lambda: 1)
 
 
 @pytest.fixture
 async def script(tmp_path: Path) -> Script:
-    return Script(tmp_path, ASK, options={"path": "/chat", "greeting": "hello"}, queue=Queue())
+    return Script(tmp_path, ASK, options={"path": "/chat", "greeting": "hello"}, queue=queues())
 
 
 @pytest.mark.parametrize(
@@ -132,7 +125,7 @@ async def test_the_connection(tmp_path: Path) -> None:
 
 
 async def test_mesh_and_queue(tmp_path: Path) -> None:
-    queue = Queue()
+    queue = queues()
     script = Script(tmp_path, ASK, queue=queue)
     other, socket = script.connect()
     other.subscribe("news")
@@ -145,9 +138,11 @@ async def test_mesh_and_queue(tmp_path: Path) -> None:
     pushes = ["{b = 1, a = {}}", "'{\"x\": 1}'", "'text'", "5", "'{no'"]
     for number, data in enumerate(pushes, 1):
         assert ask(script, f"mix.queue.push('t', {data})") == [number]
-    assert ask(script, "mix.queue.push('t', 1)") == ["(nil)", "queue is full"]
-    assert [data for _, _, data in queue.items] == [b'{"a":[],"b":1}', b'{"x": 1}', b'"text"', b"5", b'"{no"']
-    assert queue.items[0][:2] == ("t", script.conn.id)
+    assert ask(script, "mix.queue.push('t', 1)")[1].startswith("queue is full")
+    assert "limit is 1000" in ask(script, "mix.queue.push('u', ('x'):rep(2000))")[1]
+    items = queue.topics["t"].items
+    assert [item.data for item in items] == [b'{"a":[],"b":1}', b'{"x": 1}', b'"text"', b"5", b'"{no"']
+    assert items[0].client_id == script.conn.id
 
 
 async def test_no_queue(tmp_path: Path) -> None:

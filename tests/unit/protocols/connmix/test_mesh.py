@@ -14,8 +14,11 @@ from towline.protocols.connmix.mesh import (
     Counts,
     MeshFormatError,
     MeshMessage,
+    Offer,
     Publish,
     Send,
+    Taken,
+    Wants,
     decode,
     encode,
     is_mesh,
@@ -30,6 +33,9 @@ MESSAGES: st.SearchStrategy[MeshMessage] = st.one_of(
     st.builds(Counts, SEQ, SEQ, SEQ),
     st.builds(Call, SEQ, st.text(max_size=20), st.text(max_size=20), st.binary(max_size=100)),
     st.builds(Called, SEQ, st.text(max_size=40)),
+    st.builds(Wants, st.booleans(), st.dictionaries(st.text(max_size=20), SEQ, max_size=5)),
+    st.builds(Offer, SEQ, SEQ, st.text(max_size=20), SEQ, st.text(max_size=20), st.binary(max_size=100)),
+    st.builds(Taken, SEQ, st.booleans()),
 )
 
 
@@ -54,3 +60,5 @@ def test_what_is_not_understood(payload: bytes) -> None:
 def test_overhead_is_a_bound() -> None:
     message = Publish(2**63, "x" * MAX_NAME_BYTES, b"d" * 200_000, True)
     assert len(encode(message)) - 200_000 <= OVERHEAD
+    offer = Offer(2**63, 2**63, "x" * MAX_NAME_BYTES, 1023, "9" * 20, b"d" * 200_000)
+    assert len(encode(offer)) - 200_000 <= OVERHEAD

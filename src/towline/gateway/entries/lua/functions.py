@@ -247,7 +247,8 @@ class Functions:
         queue = self._shared.options.queue
         if queue is None:
             raise ValueError("queue is not configured")
-        return queue.push(_name(topic), (client_id or b"").decode(), data if encoded else _as_json(data))
+        item: object = msgspec.Raw(data) if encoded else _name(data)
+        return queue.push(_name(topic), item, (client_id or b"").decode())
 
     # -- Redis and HTTP
 
@@ -327,15 +328,3 @@ def _binary(kind: Any, data: bytes) -> bool:
     if kind == b"binary":
         return True
     raise ValueError('the type must be "text" or "binary"')
-
-
-def _as_json(data: bytes) -> bytes:
-    """A pushed text: embedded as it is when it is a JSON object or array, else a JSON text (spec connmix §3)."""
-    if data.lstrip()[:1] in (b"{", b"["):
-        try:
-            msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        else:
-            return data
-    return msgspec.json.encode(data.decode("utf-8", "replace"))

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages from clients of the gateway to a back end: topics, consumed at every node (spec connmix §3).
+
+Delivery is at most once: what the node had written when a connection was lost does not come again. Messages of one topic
+and node come in order. A worker that is slower than its clients leaves the rest in the nodes' topics, where others can take it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import picows
+
+from towline.client.push import FIRST_DELAY_S, LAST_DELAY_S, PushError, quiet, refusal, socket_url
+from towline.errors import TowlineError, Unavailable
+
+log = logging.getLogger("towline.client")
+
+FATAL = frozenset({101, 403})
+"""Answers to ``queue.pop`` that trying again will not change."""
+
+
+class Event(NamedTuple):
+    """One message. ``data`` is what was pushed, decoded from JSON; ``node`` is the number of the node where."""
+
+    node: int
+    client_id: str
+    topic: str
+    data: Any
+
+
+class _Params(msgspec.Struct):
+    n: int = -1
+    c: str = ""
+    t: str = ""
+    d: Any = None
+
+
+class _Frame(msgspec.Struct):
+    e: str | None = None
+    p: _Params | None = None
+    E: dict[str, Any] | None = None
+
+
+_decode = msgspec.json.Decoder(_Frame).decode
+_decode_nodes = msgspec.json.Decoder(dict[str, list[dict[str, Any]]]).decode
+
+
+class Consumer:
+    """Consumes topics, as an async iterator::
+
+        async with Consumer("orders") as consumer:
+            async for event in consumer:
+                print(event.client_id, event.data)
+
+    It stays connected to the node of ``url`` and, as ``/v1/nodes`` lists them, to all others; lost connections are opened
+    again with backoff and jitter. The iterator ends when the consumer is closed; it raises PushError when the node of
+    ``url`` refuses it for good (101, 403, an HTTP status of 400 to 499).
+
+    :param url: ``http://host:6789`` or ``ws://…`` of any node; user and password may stand in it
+    :param every_node: False: stay with the one node, which passes on what waits elsewhere without a consumer
+    :param buffer: messages held here before reading pauses
+    :param ping_s: how often to say that a socket lives
+    :param nodes_s: how often to ask for the nodes
+    """
+
+    def __init__(
+        self,
+        *topics: str,
+        url: str = "http://127.0.0.1:6789",
+        username: str = "",
+        password: str = "",
+        every_node: bool = True,
+        buffer: int = 1000,
+        ping_s: float = 20.0,
+        nodes_s: float = 30.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._topics = list(topics)
+        self._seed, self._headers = socket_url(url, username, password)
+        self._every_node = every_node
+        self._limit = buffer
+        self._ping_s = ping_s
+        self._nodes_s = nodes_s
+        self._jitter = jitter
+        self._events: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self._sockets: dict[str, asyncio.Task[None]] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._reading: set[picows.WSTransport] = set()
+        self._paused = False
+        self._problem: TowlineError | None = None
+        self._closed = False
+        self.consuming: set[str] = set()
+        """Addresses of the nodes that it consumes at now."""
+        self.reconnects = 0
+
+    async def __aenter__(self) -> Consumer:
+        self._open(self._seed)
+        if self._every_node:
+            self._watch = asyncio.get_running_loop().create_task(self._follow())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop consuming. Messages that are here already can still be read from the iterator."""
+        self._closed = True
+        tasks = [*self._sockets.values(), *([self._watch] if self._watch else [])]
+        self._sockets.clear()
+        self._watch = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._arrived.set()
+
+    def __aiter__(self) -> Consumer:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._events:
+            if self._problem is not None:
+                raise self._problem
+            if self._closed:
+                raise StopAsyncIteration
+            if not self._sockets:
+                raise Unavailable("push.closed", "the consumer is not open; use it as `async with Consumer(...)`")
+            self._arrived.clear()
+            await self._arrived.wait()
+        event = self._events.popleft()
+        if self._paused and len(self._events) <= self._limit // 2:
+            self._paused = False
+            for transport in self._reading:
+                transport.underlying_transport.resume_reading()
+        return event
+
+    # -- the nodes
+
+    async def _follow(self) -> None:
+        """Keep a socket to every node that the mesh has."""
+        http = "http" + self._seed.removeprefix("ws").removesuffix("/ws/v1") + "/v1/nodes"
+        async with httpx.AsyncClient(headers=self._headers, timeout=10.0, trust_env=False) as client:
+            while True:
+                try:
+                    answer = await client.get(http)
+                    answer.raise_for_status()
+                    listed = _decode_nodes(answer.content).get("nodes", [])
+                except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                    log.info("nodes not known", extra={"reason": str(error)})
+                else:
+                    wanted = self._others([str(one.get("api_server", "")) for one in listed])
+                    for url in wanted - self._sockets.keys():
+                        self._open(url)
+                    for url in self._sockets.keys() - wanted - {self._seed}:
+                        self._sockets.pop(url).cancel()
+                await asyncio.sleep(self._nodes_s * (0.75 + self._jitter() / 2))
+
+    def _others(self, servers: list[str]) -> set[str]:
+        """URLs of the nodes besides the one that was given. One that says no address which leads to it is left out: what
+        waits there comes through the mesh."""
+        parts = urlsplit(self._seed)
+        near = _is_loopback(parts.hostname or "")
+        found = set()
+        for server in servers:
+            host = server.rpartition(":")[0].strip("[]")
+            if not host or _is_any(host) or (_is_loopback(host) and not near):
+                continue
+            url = f"{parts.scheme}://{server}/ws/v1"
+            if _plain(url) != _plain(self._seed):
+                found.add(url)
+        return found
+
+    def _open(self, url: str) -> None:
+        self._sockets[url] = asyncio.get_running_loop().create_task(self._stay(url))
+
+    # -- one socket
+
+    async def _stay(self, url: str) -> None:
+        delay = FIRST_DELAY_S
+        while True:
+            listener = _Listener(self, url)
+            try:
+                transport, _ = await picows.ws_connect(
+                    lambda listener=listener: listener,
+                    url,
+                    extra_headers=self._headers,
+                    logger_name=quiet,
+                    max_frame_size=16 * 1024 * 1024,
+                    websocket_handshake_timeout=10.0,
+                )
+            except (OSError, picows.WSError, TimeoutError) as error:
+                problem = refusal(error)
+                if problem is not None and url == self._seed:
+                    self._fail(problem)
+                    return
+                log.info("push API not reachable", extra={"url": url, "reason": str(error), "retry_in_s": delay})
+            else:
+                await self._use(transport, url)
+                self.reconnects += 1
+                if listener.consumed:
+                    delay = FIRST_DELAY_S
+                if self._problem is not None and url == self._seed:
+                    return
+            await asyncio.sleep(delay * (0.5 + self._jitter()))
+            delay = min(delay * 2, LAST_DELAY_S)
+
+    async def _use(self, transport: picows.WSTransport, url: str) -> None:
+        """Consume until the socket is gone; ping now and then."""
+        transport.send(picows.WSMsgType.TEXT, msgspec.json.encode({"m": "queue.pop", "p": {"t": self._topics}, "i": 1}))
+        self._reading.add(transport)
+        if self._paused:
+            transport.underlying_transport.pause_reading()
+        lost = asyncio.ensure_future(transport.wait_disconnected())
+        try:
+            while not lost.done():
+                await asyncio.wait((lost,), timeout=self._ping_s)
+                if not lost.done():
+                    transport.send(picows.WSMsgType.TEXT, b"ping")
+            if not lost.cancelled():
+                lost.exception()
+        finally:
+            self._reading.discard(transport)
+            self.consuming.discard(url)
+            lost.cancel()
+            transport.disconnect(graceful=False)
+
+    def received(self, text: bytes) -> None:
+        """An event."""
+        frame = _decode(text)
+        if frame.e != "queue.pop" or frame.p is None:
+            return
+        event = frame.p
+        self._events.append(Event(event.n, event.c, event.t, event.d))
+        self._arrived.set()
+        if len(self._events) >= self._limit and not self._paused:
+            self._paused = True
+            for transport in self._reading:
+                transport.underlying_transport.pause_reading()
+
+    def answered(self, url: str, text: bytes) -> bool:
+        """The answer to ``queue.pop``: whether this socket consumes now."""
+        refused = _decode(text).E
+        if refused is None:
+            self.consuming.add(url)
+            return True
+        code, message = refused.get("c"), str(refused.get("m"))
+        if code in FATAL and url == self._seed:
+            self._fail(PushError(f"push.{code}", message))
+        log.warning("the node gives no messages", extra={"url": url, "reason": message})
+        return False
+
+    def _fail(self, problem: TowlineError) -> None:
+        self._problem = problem
+        self._arrived.set()
+
+
+class _Listener(picows.WSListener):
+    def __init__(self, consumer: Consumer, url: str) -> None:
+        self._consumer = consumer
+        self._url = url
+        self.consumed = False
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if frame.msg_type is picows.WSMsgType.TEXT:
+            text = frame.get_payload_as_bytes()
+            if text == b"pong":
+                return
+            try:
+                if self.consumed:
+                    self._consumer.received(text)
+                    return
+                # The answer comes before the first event.
+                self.consumed = self._consumer.answered(self._url, text)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                log.warning("an event cannot be read", extra={"url": self._url, "reason": str(error)})
+            if not self.consumed:
+                transport.disconnect()
+        elif frame.msg_type is picows.WSMsgType.CLOSE:
+            transport.send_close(frame.get_close_code())
+            transport.disconnect()
+
+
+def _plain(url: str) -> str:
+    return url.replace("//localhost:", "//127.0.0.1:")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
