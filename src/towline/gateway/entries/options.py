@@ -15,7 +15,8 @@ class QueuePush(Protocol):
     """Where ``mix.queue.push`` puts items: the queues of this node."""
 
     def push(self, topic: str, data: object, client_id: str = "") -> int:
-        """Queue one item. ``client_id`` is empty outside a callback.
+        """Queue one item (:meth:`towline.gateway.queues.Queues.push`). ``data`` is ``msgspec.Raw`` for JSON as it stands, or a
+        text; ``client_id`` is empty outside a callback.
 
         Returns the number of items now waiting; a TowlineError says why the topic does not take it (it is full).
         """

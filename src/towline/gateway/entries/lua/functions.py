@@ -247,7 +247,8 @@ class Functions:
         queue = self._shared.options.queue
         if queue is None:
             raise ValueError("queue is not configured")
-        return queue.push(_name(topic), msgspec.Raw(data) if encoded else data, (client_id or b"").decode())
+        item: object = msgspec.Raw(data) if encoded else _name(data)
+        return queue.push(_name(topic), item, (client_id or b"").decode())
 
     # -- Redis and HTTP
 
