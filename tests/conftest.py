@@ -34,11 +34,13 @@ def _missing(mark: str) -> str | None:
         return "no browser is installed (package chromium)"
     if mark == "needs_node" and not (find_program("node") and NODE_CLIENT.exists()):
         return "Node or its socket.io client is not installed (make test installs them)"
+    if mark == "needs_redis" and not find_program("redis-server"):
+        return "redis-server is not installed (package redis-server)"
     return None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for mark in ("needs_nats", "needs_browser", "needs_node"):
+    for mark in ("needs_nats", "needs_browser", "needs_node", "needs_redis"):
         if item.get_closest_marker(mark) and (reason := _missing(mark)):
             if os.environ.get("CI"):
                 pytest.fail(f"in CI nothing may be missing: {reason}", pytrace=False)

@@ -6,7 +6,7 @@ what was installed from, so that a second start does nothing.
 
 run   the product: base, server, and the built page
 dev   and the tools of development
-test  and what tests need: Chromium, nats-server, Node packages
+test  and what tests need: Chromium, Redis, nats-server, Node packages
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main() -> int:
@@ -33,7 +34,8 @@ def main() -> int:
     install(["portal"] if goal == "run" else ["portal", "dev"])
     run([str(PYTHON), "tools/portal_build.py"], "building the page")
     if goal == "test":
-        need_chromium()
+        need_package("chromium", BROWSERS, "tests of the page need a browser")
+        need_package("redis-server", ("redis-server",), "tests of Lua's mix.redis need a Redis server")
         need_nats()
         need_node_packages()
     return 0
@@ -68,19 +70,19 @@ def install(groups: list[str]) -> None:
     stamp.write_text(digest)
 
 
-def need_chromium() -> None:
-    if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+def need_package(package: str, names: tuple[str, ...], what: str) -> None:
+    """A program that tests start: on PATH, or from the system's packages as root, or one line that says what to do."""
+    if any(shutil.which(name) for name in names):
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        print("installing chromium", flush=True)
+        print(f"installing {package}", flush=True)
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         quiet = ["-qq", "-o", "Dpkg::Use-Pty=0"]
         subprocess.run(["apt-get", "update", *quiet], check=False, env=env, stdout=subprocess.DEVNULL)
-        wanted = ["chromium", "fonts-dejavu-core"]
-        done = ["apt-get", "install", "-y", "--no-install-recommends", *quiet, *wanted]
-        subprocess.run(done, check=False, env=env, stdout=subprocess.DEVNULL)
-    if not shutil.which("chromium"):
-        print("tests of the page need a browser: install the package chromium", file=sys.stderr)
+        install = ["apt-get", "install", "-y", "--no-install-recommends", *quiet, package]
+        subprocess.run(install, check=False, env=env, stdout=subprocess.DEVNULL)
+    if not any(shutil.which(name) for name in names):
+        print(f"{what}: install the package {package}", file=sys.stderr)
 
 
 def need_nats() -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -73,7 +72,7 @@ async def test_refused_and_unreachable() -> None:
         await client.command(b"PING")
 
 
-needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server on this machine")
+needs_redis = pytest.mark.needs_redis
 
 
 @pytest.fixture
