@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import httpx
@@ -68,3 +69,20 @@ async def test_options_and_trust_of_a_listener(tmp_path: Path) -> None:
         port = node.ports[-1].address[1]
         async with connect(f"ws://127.0.0.1:{port}/x") as client:
             assert await hear(client) == "/xb"
+
+
+async def test_a_back_end_pops_what_a_script_pushes(tmp_path: Path) -> None:
+    path = tmp_path / "entry.lua"
+    path.write_text(
+        "function on_handshake() end function on_close() end function on_message(msg) "
+        'local n, err = mix.queue.push("chat", {frame = msg, uid = 1001}) mix.websocket():send(err or "ok") end'
+    )
+    async with running_node(entry=str(path)) as node, connect(api(node, "ws") + "/ws/v1") as back_end:
+        await back_end.send('{"m":"queue.pop","p":{"t":["chat"]},"i":1}')
+        assert json.loads(await hear(back_end))["r"] == {"s": True}
+        async with connect(clients(node)) as client:
+            await client.send("hi")
+            assert await hear(client) == "ok"
+            event = json.loads(await hear(back_end))
+        assert event["p"]["t"] == "chat"
+        assert event["p"]["d"] == {"frame": {"type": "text", "data": "hi", "finish": True}, "uid": 1001}
