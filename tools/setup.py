@@ -31,7 +31,10 @@ def main() -> int:
         return fail(f"usage: {sys.argv[0]} run|dev|test")
     os.chdir(ROOT)
     make_venv()
-    install(["portal"] if goal == "run" else ["portal", "dev"])
+    if goal != "run":
+        install(["portal", "dev"])
+    elif not is_installed(["portal", "dev"]):  # which holds all that running needs
+        install(["portal"])
     run([str(PYTHON), "tools/portal_build.py"], "building the page")
     if goal == "test":
         need_package("chromium", BROWSERS, "tests of the page need a browser")
@@ -51,22 +54,34 @@ def make_venv() -> None:
         raise SystemExit(fail("cannot make a virtual environment: install the package python3-venv"))
 
 
+def packages_of(groups: list[str]) -> list[str]:
+    """The packages of dependency groups, as pyproject.toml names them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    return [package for group in groups for package in project["dependency-groups"][group]]
+
+
+def stamp_of(groups: list[str]) -> tuple[Path, str]:
+    """The file that says what these groups were installed from, and what it should hold now."""
+    sources = [ROOT / "pyproject.toml", ROOT / "constraints.txt", ROOT / "hatch_build.py"]
+    texts = [path.read_text("utf-8") for path in sources if path.exists()]
+    text = "\n".join([sys.version, str(ROOT), *packages_of(groups), *texts])
+    return VENV / f".installed-{'-'.join(groups)}", hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_installed(groups: list[str]) -> bool:
+    stamp, digest = stamp_of(groups)
+    return stamp.exists() and stamp.read_text() == digest
+
+
 def install(groups: list[str]) -> None:
     """``pip install -e .[server]`` with the groups, unless a stamp says that it was done from the same files."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    packages = [package for group in groups for package in project["dependency-groups"][group]]
-    sources = [ROOT / "pyproject.toml", ROOT / "constraints.txt", ROOT / "hatch_build.py"]
-    text = "\n".join(
-        [sys.version, str(ROOT), *packages, *(path.read_text("utf-8") for path in sources if path.exists())]
-    )
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    stamp = VENV / f".installed-{'-'.join(groups)}"
-    if stamp.exists() and stamp.read_text() == digest:
+    if is_installed(groups):
         return
     print("installing packages (once)", flush=True)
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt"]
     env = {**os.environ, "TOWLINE_SKIP_PORTAL": "1"}
-    run([*command, "-e", ".[server]", *packages], "installing packages", env=env)
+    run([*command, "-e", ".[server]", *packages_of(groups)], "installing packages", env=env)
+    stamp, digest = stamp_of(groups)
     stamp.write_text(digest)
 
 
