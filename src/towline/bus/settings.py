@@ -8,6 +8,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from towline.bus.base import BEAT_SECONDS, DEAD_SECONDS
+from towline.bus.numbers import LEASE_SECONDS, RENEW_SECONDS, REST_SECONDS
+
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the section ``bus``."""
@@ -47,13 +50,13 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """Intervals in seconds. Not settings: every member of a mesh must agree on them."""
 
-    beat: float = 1.0
-    dead: float = 5.0
+    beat: float = BEAT_SECONDS
+    dead: float = DEAD_SECONDS
     settle: float = 0.25
     """How long a newcomer waits for the answers of those who live."""
-    lease: float = 10.0
-    renew: float = 1.0
-    rest: float = 60.0
+    lease: float = LEASE_SECONDS
+    renew: float = RENEW_SECONDS
+    rest: float = REST_SECONDS
     start: float = 10.0
     """How long the first connection may take."""
     backoff: float = 0.1

@@ -41,7 +41,5 @@ MAX_STREAMS = 32
 """Dynamic streams open at once on one link."""
 STREAM_CREDIT = 64 * 1024
 """Credit in bytes that a stream starts with."""
-ENROL_TTL_S = 900
-"""A token for enrolment lives this long (15 minutes)."""
 MAX_COMMAND_LIFE_S = 30 * 86_400
 """No command lives longer; the agent's journal keeps its rows as long."""

@@ -46,7 +46,6 @@ _NAMES = frozenset(name.value for name in Name)
 FROM_PLUGIN = frozenset(
     {Name.UPDATE, Name.STATE, Name.METRIC, Name.EVENT, Name.ALERT, Name.COMMAND_ACK, Name.LOCAL_COMMAND}
 )
-FROM_AGENT = frozenset({Name.COMMAND, Name.COMMAND_ACK, Name.ALARM_UPDATE, Name.CONFIG_UPDATE, Name.AGENT_EVENT})
 
 
 @dataclass(frozen=True, slots=True)
