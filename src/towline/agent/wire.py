@@ -126,5 +126,6 @@ async def dial(url: str, context: ssl.SSLContext | None) -> Wire:
         raise Unavailable("link.unreachable", f"{url} does not answer within {_DIAL_S:.0f} s") from None
     except (OSError, WSError, ValueError) as error:  # ValueError: a name that cannot be looked up
         raise Unavailable("link.unreachable", f"cannot reach {url}: {error}") from None
-    assert isinstance(wire, Wire)
+    if not isinstance(wire, Wire):  # picows then has no listener to give: the connection ended within the handshake
+        raise Unavailable("link.unreachable", f"{url} closed the connection before it answered")
     return wire

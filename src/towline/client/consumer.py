@@ -21,7 +21,7 @@ import httpx
 import msgspec
 import picows
 
-from towline.client.push import FIRST_DELAY_S, LAST_DELAY_S, PushError, quiet, refusal, socket_url
+from towline.client.push import FIRST_DELAY_S, LAST_DELAY_S, LOST_EARLY, PushError, quiet, refusal, socket_url
 from towline.errors import TowlineError, Unavailable
 
 log = logging.getLogger("towline.client")
@@ -193,7 +193,7 @@ class Consumer:
         while True:
             listener = _Listener(self, url)
             try:
-                transport, _ = await picows.ws_connect(
+                transport, connected = await picows.ws_connect(
                     lambda listener=listener: listener,
                     url,
                     extra_headers=self._headers,
@@ -201,6 +201,8 @@ class Consumer:
                     max_frame_size=16 * 1024 * 1024,
                     websocket_handshake_timeout=10.0,
                 )
+                if connected is None:
+                    raise ConnectionError(LOST_EARLY)
             except (OSError, picows.WSError, TimeoutError) as error:
                 problem = refusal(error)
                 if problem is not None and url == self._seed:

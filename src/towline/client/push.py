@@ -29,6 +29,9 @@ quiet: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(_quiet_log,
 
 Kind = Literal["text", "binary"]
 
+LOST_EARLY = "the connection was lost before the node answered"
+"""picows reports it with a missing listener, not with an error."""
+
 FIRST_DELAY_S = 0.1
 LAST_DELAY_S = 10.0
 
@@ -152,7 +155,7 @@ class PushClient:
         try:
             while True:
                 try:
-                    transport, _ = await picows.ws_connect(
+                    transport, connected = await picows.ws_connect(
                         lambda: _Listener(self),
                         self._url,
                         extra_headers=self._headers,
@@ -160,6 +163,8 @@ class PushClient:
                         max_frame_size=16 * 1024 * 1024,
                         websocket_handshake_timeout=self._timeout,
                     )
+                    if connected is None:
+                        raise ConnectionError(LOST_EARLY)
                 except (OSError, picows.WSError, TimeoutError) as error:
                     self._refusal = refusal(error)
                     if self._refusal is not None:
