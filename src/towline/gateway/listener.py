@@ -23,7 +23,7 @@ from picows import (
 from towline.gateway.clientsocket import ClientListener
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.base import ClosingEntry, Entry
-from towline.gateway.settings import GatewaySettings
+from towline.gateway.portsettings import PortSettings
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.wsglue import open_port
 
@@ -55,16 +55,15 @@ class ClientPort:
         self,
         realm: Realm,
         ids: Snowflakes,
-        settings: GatewaySettings,
+        settings: PortSettings,
         *,
-        path: str = "/",
         entry: Entry | None = None,
         routes: Mapping[str, Route] | None = None,
     ) -> None:
         self.realm = realm
         self.ids = ids
         self.settings = settings
-        self.path = path.encode()
+        self.path = settings.path.encode()
         self.entry = entry
         self.routes = {route.encode(): make for route, make in (routes or {}).items()}
         self.loop = asyncio.get_running_loop()

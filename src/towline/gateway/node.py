@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Literal
@@ -15,36 +14,26 @@ import msgspec
 from towline import __version__
 from towline.bus.base import Bus, Endpoint, Member
 from towline.clock import Clock
-from towline.errors import InvalidInput, StartError
+from towline.errors import InvalidInput
 from towline.gateway import metrics
 from towline.gateway.access import Access
 from towline.gateway.channels import Channels
 from towline.gateway.closecodes import DRAINING, SLOW
 from towline.gateway.connections import Connection, Realm
-from towline.gateway.entries.load import load_entry
-from towline.gateway.entries.options import ScriptOptions
 from towline.gateway.figures import LoopLag, figures
 from towline.gateway.link_entry import LinkEntry
 from towline.gateway.listener import ClientPort
 from towline.gateway.mesh import Mesh
 from towline.gateway.outbox import Outbox
+from towline.gateway.ports import Ports, address_of
 from towline.gateway.pushapi import PushServer
 from towline.gateway.pushws import PushSockets
 from towline.gateway.queuemesh import QueueMesh
 from towline.gateway.queues import Queues
 from towline.gateway.service import PushService
-from towline.gateway.settings import (
-    GatewaySettings,
-    ListenerSettings,
-    cannot_listen,
-    is_loopback,
-    join_address,
-    split_address,
-)
+from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, join_address
 from towline.gateway.snowflake import Snowflakes
-from towline.gateway.tls import tls_context
 from towline.protocols.connmix.mesh import is_mesh
-from towline.protocols.link.limits import LINK_PATH
 
 log = logging.getLogger("towline.gateway")
 
@@ -65,7 +54,6 @@ class Node:
         self._bus = bus
         self._clock = clock
         self._settings = settings
-        self._tls: ssl.SSLContext | None = None
         self._endpoint: Endpoint | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._api: asyncio.Server | None = None
@@ -81,7 +69,7 @@ class Node:
     async def start(self) -> None:
         """Listen and join the bus. StartError when a port, an entry or the bus cannot be had."""
         settings = self._settings
-        _address(settings.api_listen, "gateway.api_listen")
+        address_of(settings.api_listen, "gateway.api_listen")
         loop = asyncio.get_running_loop()
         self._built = True
         self.loop_lag = LoopLag(loop)
@@ -122,8 +110,7 @@ class Node:
 
     async def _listen(self) -> None:
         settings = self._settings
-        self._tls = tls_context(settings)
-        host, port = _address(settings.api_listen, "gateway.api_listen")
+        host, port = address_of(settings.api_listen, "gateway.api_listen")
         if self.access.open and not is_loopback(host):
             log.warning("the push API is open to everybody who can reach it", extra={"listen": settings.api_listen})
         loop = asyncio.get_running_loop()
@@ -132,59 +119,10 @@ class Node:
         except OSError as error:
             raise cannot_listen(error, settings.api_listen, "gateway.api_listen") from None
         self.api_address = self._api.sockets[0].getsockname()[:2]
-        link_routes = {LINK_PATH: self.links.accept}
-        own_link = bool(settings.link_listen)
-        entry = load_entry(settings.entry, options=self._script_options(settings)) if settings.entry else None
-        shared = {} if own_link or not self._link_allowed(entry is not None) else link_routes
-        first = ClientPort(self.realm, self.ids, settings, path=settings.path, entry=entry, routes=shared)
-        await self._open(first, settings.clients_listen, "gateway.clients_listen")
-        self.clients_address = self.link_address = first.address
-        if own_link and self._link_allowed(False):
-            link = ClientPort(self.realm, self.ids, settings, routes=link_routes)
-            await self._open(link, settings.link_listen, "gateway.link_listen")
-            self.link_address = link.address
-        for number, listener in enumerate(settings.listeners):
-            where = f"gateway.listeners[{number}]"
-            options = self._script_options(listener)
-            entry = load_entry(listener.entry, f"{where}.entry", options) if listener.entry else None
-            port_ = ClientPort(self.realm, self.ids, settings, path=listener.path, entry=entry)
-            await self._open(port_, listener.listen, f"{where}.listen")
-
-    def _script_options(self, listener: GatewaySettings | ListenerSettings) -> ScriptOptions:
-        settings = self._settings
-        return ScriptOptions(
-            trusted=listener.trusted,
-            reload_s=listener.reload_s,
-            callback_ms=settings.lua_callback_ms,
-            memory_bytes=settings.lua_memory_bytes,
-            options={"path": listener.path} | {option.name: option.value for option in listener.options},
-            redis=settings.redis,
-            queue=self.queues,
-        )
-
-    def _link_allowed(self, has_clients: bool) -> bool:
-        """Agents' links off loopback need TLS. A port that has clients too opens without the link, and says so."""
-        settings = self._settings
-        where = "link_listen" if settings.link_listen else "clients_listen"
-        address = settings.link_listen or settings.clients_listen
-        if self._tls is not None or settings.behind_proxy or is_loopback(_address(address, f"gateway.{where}")[0]):
-            return True
-        if has_clients:
-            log.warning("agents cannot connect here: their link needs TLS", extra={"listen": address})
-            return False
-        raise StartError(
-            "gateway.tls_needed",
-            f"refusing to serve agents' links without TLS on {address}",
-            where=f"gateway.{where}",
-            hint="give gateway.certificate and gateway.key, or --behind-proxy when TLS ends in front of Towline",
-        )
-
-    async def _open(self, port: ClientPort, address: str, where: str) -> None:
-        self.ports.append(port)
-        try:
-            await port.start(*_address(address, where), self._tls)
-        except OSError as error:
-            raise cannot_listen(error, address, where) from None
+        ports = Ports(self.realm, self.ids, settings, self.queues)
+        self.ports = ports.all
+        await ports.open(self.links.accept)
+        self.clients_address, self.link_address = ports.all[0].address, ports.link_address
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
@@ -335,13 +273,6 @@ class Node:
             "loop_lag_ms": round(self.loop_lag.worst * 1000, 1),
             "draining": self.closing,
         }
-
-
-def _address(setting: str, where: str) -> tuple[str, int]:
-    try:
-        return split_address(setting)
-    except ValueError as error:
-        raise StartError("gateway.address", str(error), where=where) from None
 
 
 async def _settled(condition: Callable[[], bool], timeout: float) -> None:

@@ -47,8 +47,13 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pool_size: Annotated[int, Meta(description="Connections at most; further commands wait", ge=1, le=1000)] = 20
 
 
+MessageBytes = Annotated[int, Meta(ge=125, le=16 * 1024 * 1024)]
+SendBuffer = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
 class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One more port for clients, with its own entry."""
+    """One more port for clients, with its own entry. What is null is as the first port has it."""
 
     listen: Annotated[Address, Meta(description="Address of the port")]
     path: Annotated[str, Meta(description="Path that clients connect to", pattern="^/")] = "/"
@@ -58,6 +63,18 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     trusted: Annotated[bool, Meta(description="As `trusted` of the first port")] = False
     reload_s: Annotated[float, Meta(description="As `reload_s` of the first port", ge=0)] = 10.0
     options: Annotated[tuple[OptionSettings, ...], Meta(description="As `options` of the first port")] = ()
+    tls: Annotated[
+        bool | None,
+        Meta(
+            description="Whether this port speaks TLS, with its own certificate or the first port's; null: as that one"
+        ),
+    ] = None
+    certificate: Annotated[str | None, Meta(description="Own certificate chain of this port; needs `key`")] = None
+    key: Annotated[str | None, Meta(description="Private key of this port's own `certificate`")] = None
+    max_message_bytes: Annotated[MessageBytes | None, Meta(description="As `gateway.max_message_bytes`")] = None
+    send_buffer_bytes: Annotated[SendBuffer | None, Meta(description="As `gateway.send_buffer_bytes`")] = None
+    read_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.read_timeout_s`")] = None
+    handshake_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.handshake_timeout_s`")] = None
 
 
 class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,9 +149,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         tuple[str, ...],
         Meta(description="Web origins such as `https://app.example` whose pages may call the push API from a browser"),
     ] = ()
-    max_message_bytes: Annotated[
-        int, Meta(description="Longest message from a client", ge=125, le=16 * 1024 * 1024)
-    ] = 64 * 1024
+    max_message_bytes: Annotated[MessageBytes, Meta(description="Longest message from a client")] = 64 * 1024
     max_push_bytes: Annotated[
         int, Meta(description="Longest data of one send or publish; what a bus message can carry", ge=1, le=250_000)
     ] = 240 * 1024
@@ -146,12 +161,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         ),
     ] = 1024 * 1024
     send_buffer_bytes: Annotated[
-        int, Meta(description="The kernel's send buffer for one client (SO_SNDBUF); 0 leaves it to the system", ge=0)
+        SendBuffer, Meta(description="The kernel's send buffer for one client (SO_SNDBUF); 0 leaves it to the system")
     ] = 256 * 1024
     read_timeout_s: Annotated[
-        float, Meta(description="A client that sends nothing, not even a ping, for this long is disconnected", gt=0)
+        Seconds, Meta(description="A client that sends nothing, not even a ping, for this long is disconnected")
     ] = 60.0
-    handshake_timeout_s: Annotated[float, Meta(description="Time for a client to finish its upgrade", gt=0)] = 5.0
+    handshake_timeout_s: Annotated[Seconds, Meta(description="Time for a client to finish its upgrade")] = 5.0
     api_header_bytes: Annotated[int, Meta(description="Longest head of a request to the push API", ge=1024)] = 16 * 1024
     api_body_bytes: Annotated[int, Meta(description="Longest body of a request to the push API", ge=1024)] = 512 * 1024
     api_request_s: Annotated[

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client ports of a node: made from settings, opened with their entries and TLS, closed together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from towline.errors import StartError
+from towline.gateway.connections import Realm
+from towline.gateway.entries.base import Entry
+from towline.gateway.entries.load import load_entry
+from towline.gateway.entries.options import ScriptOptions
+from towline.gateway.listener import ClientPort, Route
+from towline.gateway.portsettings import PortSettings, first_port, further_ports, link_port
+from towline.gateway.queues import Queues
+from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, split_address
+from towline.gateway.snowflake import Snowflakes
+from towline.gateway.tls import tls_context
+from towline.protocols.link.limits import LINK_PATH
+
+log = logging.getLogger("towline.gateway")
+
+
+class Ports:
+    """All client ports of one node; the first one is that of ``gateway.clients_listen``."""
+
+    def __init__(self, realm: Realm, ids: Snowflakes, settings: GatewaySettings, queues: Queues) -> None:
+        self._realm = realm
+        self._ids = ids
+        self._settings = settings
+        self._queues = queues
+        self.all: list[ClientPort] = []
+        self.link_address: tuple[str, int] = ("", 0)
+
+    async def open(self, link: Route) -> None:
+        """Open them all. StartError names the setting that an address, an entry or a certificate stands in.
+
+        :param link: takes agents' links: on the first port, or on one of its own
+        """
+        settings = self._settings
+        first = first_port(settings)
+        links = {LINK_PATH: link}
+        own = link_port(settings) if settings.link_listen else None
+        await self._open(first, links if own is None and self._link_allowed(first, bool(first.entry)) else {})
+        self.link_address = self.all[0].address
+        if own is not None and self._link_allowed(own, False):
+            await self._open(own, links)
+            self.link_address = self.all[-1].address
+        for further in further_ports(settings):
+            await self._open(further, {})
+
+    async def _open(self, settings: PortSettings, routes: Mapping[str, Route]) -> None:
+        tls = tls_context(settings)
+        entry = self._entry(settings)
+        port = ClientPort(self._realm, self._ids, settings, entry=entry, routes=routes)
+        self.all.append(port)
+        host, number = address_of(settings.listen, settings.address_key)
+        try:
+            await port.start(host, number, tls)
+        except OSError as error:
+            raise cannot_listen(error, settings.listen, settings.address_key) from None
+
+    def _entry(self, settings: PortSettings) -> Entry | None:
+        if not settings.entry:
+            return None
+        shared = self._settings
+        options = ScriptOptions(
+            trusted=settings.trusted,
+            reload_s=settings.reload_s,
+            callback_ms=shared.lua_callback_ms,
+            memory_bytes=shared.lua_memory_bytes,
+            options={"path": settings.path} | {option.name: option.value for option in settings.options},
+            redis=shared.redis,
+            queue=self._queues,
+        )
+        return load_entry(settings.entry, f"{settings.where}.entry", options)
+
+    def _link_allowed(self, port: PortSettings, has_clients: bool) -> bool:
+        """Agents' links off loopback need TLS. A port that has clients too opens without the link, and says so."""
+        host, _ = address_of(port.listen, port.address_key)
+        if port.certificate or self._settings.behind_proxy or is_loopback(host):
+            return True
+        if has_clients:
+            log.warning("agents cannot connect here: their link needs TLS", extra={"listen": port.listen})
+            return False
+        raise StartError(
+            "gateway.tls_needed",
+            f"refusing to serve agents' links without TLS on {port.listen}",
+            where=port.address_key,
+            hint="give gateway.certificate and gateway.key, or --behind-proxy when TLS ends in front of Towline",
+        )
+
+
+def address_of(setting: str, where: str) -> tuple[str, int]:
+    """Host and port of a setting; StartError ``gateway.address``."""
+    try:
+        return split_address(setting)
+    except ValueError as error:
+        raise StartError("gateway.address", str(error), where=where) from None
