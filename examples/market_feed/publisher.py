@@ -49,7 +49,7 @@ async def trade(market: Market, chance: random.Random) -> None:
 
 async def publish(market: Market, rate: str, push: PushClient) -> None:
     """What changed since the last round, all requests under way at once."""
-    said = dict.fromkeys(market.quotes, 0)
+    said = dict.fromkeys(market.quotes, 0.0)
     while True:
         changed = [symbol for symbol, quote in market.quotes.items() if quote["n"] > said[symbol]]
         messages = [(f"{rate}:{symbol}", market.message(symbol)) for symbol in changed]

@@ -41,9 +41,7 @@ class Client(picows.WSListener):
 
 
 async def main(token: str, url: str = "ws://127.0.0.1:6790/messages") -> None:
-    transport, _ = await picows.ws_connect(
-        lambda: Client(token), url, enable_auto_ping=True, auto_ping_idle_timeout=20
-    )
+    transport, _ = await picows.ws_connect(lambda: Client(token), url, enable_auto_ping=True, auto_ping_idle_timeout=20)
     await transport.wait_disconnected()
 
 

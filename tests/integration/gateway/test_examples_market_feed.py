@@ -70,7 +70,7 @@ async def test_what_is_wrong_is_said_and_changes_nothing() -> None:
             {"do": "subscribe", "symbols": many},
             {"do": "unsubscribe", "symbols": 5},
         ):
-            await ask(client, **wrong)  # type: ignore[arg-type]
+            await ask(client, **wrong)
             assert (await hear(client))["is"] == "error"
         assert len(node.realm.channels) == 0
         await ask(client, do="subscribe", symbols=many[:150])
