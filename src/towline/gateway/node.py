@@ -18,7 +18,7 @@ from towline.errors import InvalidInput
 from towline.gateway import metrics
 from towline.gateway.access import Access
 from towline.gateway.channels import Channels
-from towline.gateway.closecodes import DRAINING, SLOW
+from towline.gateway.closecodes import DRAINING, SLOW, STALLED
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.figures import LoopLag, figures
 from towline.gateway.link_entry import LinkEntry
@@ -38,7 +38,7 @@ from towline.protocols.connmix.mesh import is_mesh
 log = logging.getLogger("towline.gateway")
 
 TICK_S = 1.0
-"""How often offers of messages to other nodes are looked after."""
+"""How often offers of messages to other nodes, and clients that are behind, are looked after."""
 
 FINISH_S = 2.0
 """How long a node that stops waits for consumers to take what waits in topics."""
@@ -73,7 +73,7 @@ class Node:
         loop = asyncio.get_running_loop()
         self._built = True
         self.loop_lag = LoopLag(loop)
-        self.outbox = Outbox(loop.call_soon, settings.outbox_bytes, self._on_slow)
+        self.outbox = Outbox(loop.call_soon, self._on_slow, self._on_stalled)
         self.channels = Channels()
         self.realm = Realm(self.outbox, self.channels)
         self.mesh = Mesh(self.realm, loop, settings.answer_s, settings.max_push_bytes)
@@ -127,6 +127,7 @@ class Node:
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         self.queue_mesh.tick()
+        self.outbox.watch(asyncio.get_running_loop().time())
 
     def _number(self) -> int:
         return self._endpoint.number if self._endpoint is not None else -1
@@ -196,6 +197,9 @@ class Node:
 
     def _on_slow(self, connection: Connection) -> None:
         connection.close(SLOW.code, SLOW.reason)
+
+    def _on_stalled(self, connection: Connection) -> None:
+        connection.close(STALLED.code, STALLED.reason)
 
     # -- the bus (towline.bus.base.Receiver)
 
