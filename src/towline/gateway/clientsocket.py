@@ -77,6 +77,7 @@ class ClientListener(WSListener):
             getattr(raw, "write_nocheck", raw.write),
             raw.get_write_buffer_size,
             self._disconnect,
+            port.number,
         )
         port.realm.connections[client_id] = connection
         port.clients[self] = None

@@ -50,6 +50,7 @@ class Connection:
         "closing",
         "handshake",
         "id",
+        "listener",
         "pending",
         "pending_bytes",
         "queued",
@@ -64,11 +65,14 @@ class Connection:
         write: Callable[[bytes], None],
         queued: Callable[[], int],
         disconnect: Callable[[int, str], None],
+        listener: int = 0,
     ) -> None:
         self.id = id
         """client_id: a decimal string, unique in the mesh."""
         self.handshake = handshake
         """The request that opened the connection."""
+        self.listener = listener
+        """The number of the port that it came through."""
         self.channels: dict[str, Channel] = {}
         self.closing = False
         self.pending: list[bytes] = []
