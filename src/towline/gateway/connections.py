@@ -125,7 +125,8 @@ class Connection:
         for name in names:
             if name not in self.channels:
                 realm.outbox.settle_channel(realm.channels.get(name))
-                self.channels[name] = realm.channels.join(name, self)
+                channel = self.channels[name] = realm.channels.join(name, self)
+                realm.outbox.joined(self, channel)
 
     def unsubscribe(self, *names: str) -> None:
         """End subscriptions; a channel that is not subscribed is passed over."""

@@ -23,7 +23,7 @@ from picows import (
 from towline.gateway.clientsocket import ClientListener
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.base import ClosingEntry, Entry
-from towline.gateway.portsettings import PortSettings
+from towline.gateway.portsettings import PortSettings, bounds_of
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.wsglue import open_port
 
@@ -65,6 +65,7 @@ class ClientPort:
         self.realm = realm
         self.ids = ids
         self.settings = settings
+        self.bounds = bounds_of(settings)
         self.number = number
         self.path = settings.path.encode()
         self.entry = entry

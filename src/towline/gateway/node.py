@@ -15,7 +15,7 @@ from towline.clock import Clock
 from towline.gateway import metrics
 from towline.gateway.access import Access
 from towline.gateway.channels import Channels
-from towline.gateway.closecodes import DRAINING, SLOW
+from towline.gateway.closecodes import DRAINING, SLOW, STALLED
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.durable import DurableTopics, declared
 from towline.gateway.figures import LoopLag, figures
@@ -38,7 +38,7 @@ from towline.store.base.topics import TopicStore
 log = logging.getLogger("towline.gateway")
 
 TICK_S = 1.0
-"""How often offers of messages to other nodes are looked after."""
+"""How often offers of messages to other nodes, and clients that are behind, are looked after."""
 
 FINISH_S = 2.0
 """How long a node that stops waits for consumers to take what waits in topics."""
@@ -75,7 +75,7 @@ class Node:
         loop = asyncio.get_running_loop()
         self._built = True
         self.loop_lag = LoopLag(loop)
-        self.outbox = Outbox(loop.call_soon, settings.outbox_bytes, self._on_slow)
+        self.outbox = Outbox(loop.call_soon, self._on_slow, self._on_stalled)
         self.channels = Channels()
         self.realm = Realm(self.outbox, self.channels)
         self.mesh = Mesh(self.realm, loop, settings.answer_s, settings.max_push_bytes)
@@ -134,6 +134,7 @@ class Node:
         self.queue_mesh.tick()
         if self.queues.durable is not None:
             self.queues.durable.tick()
+        self.outbox.watch(asyncio.get_running_loop().time())
 
     @property
     def number(self) -> int:
@@ -210,6 +211,9 @@ class Node:
 
     def _on_slow(self, connection: Connection) -> None:
         connection.close(SLOW.code, SLOW.reason)
+
+    def _on_stalled(self, connection: Connection) -> None:
+        connection.close(STALLED.code, STALLED.reason)
 
     # -- the bus (towline.bus.base.Receiver)
 
