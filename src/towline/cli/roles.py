@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``towline gateway``, ``towline hub``, ``towline agent``: one role in one process."""
+"""``towline hub``, ``towline agent``: one role in one process."""
 
 from __future__ import annotations
 
@@ -14,30 +14,6 @@ from towline.cli.up import BehindProxy, Data, Listen, become_role, need_server
 BusUrl = Annotated[str | None, typer.Option("--bus", help="NATS server that joins the processes: nats://host:4222.")]
 
 agent_app = typer.Typer(help="Run the agent of this device, or enrol it.", invoke_without_command=True)
-
-
-def gateway(
-    bus: BusUrl = None,
-    data: Data = None,
-    api_port: Annotated[int | None, typer.Option(help="Push API for back ends; default 6789.")] = None,
-    clients_port: Annotated[int | None, typer.Option(help="Clients and agents; default 6790.")] = None,
-    listen: Listen = None,
-    behind_proxy: BehindProxy = False,
-    config: ConfigFile = None,
-) -> None:
-    """Run one gateway node: client connections, the push API, agents' links."""
-    from towline.app.settings import Flags, load_settings
-
-    need_server()
-    flags = Flags(
-        data=data,
-        bus=bus,
-        api_port=api_port,
-        clients_port=clients_port,
-        listen=listen,
-        behind_proxy=behind_proxy or None,
-    )
-    become_role("towline.app.gateway", load_settings(config, flags=flags.given()).settings)
 
 
 def hub(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from towline.errors import InvalidInput
@@ -21,11 +21,13 @@ MAX_PER_CONNECTION = 1000
 class Channel:
     """A name and its subscribers on this node. Exists while it has a subscriber."""
 
-    __slots__ = ("_writes", "members", "name", "pending")
+    __slots__ = ("_writes", "behind", "members", "name", "pending")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[Connection, None] = {}
+        self.behind: dict[Connection, None] = {}
+        """Members whose transports hold bytes back: the outbox looks after each of them."""
         self.pending = False
         """Whether the outbox holds frames for this channel in the present loop turn."""
         self._writes: tuple[Write, ...] | None = None
@@ -36,13 +38,27 @@ class Channel:
 
     def remove(self, connection: Connection) -> None:
         self.members.pop(connection, None)
+        self.behind.pop(connection, None)
         self._writes = None
+
+    def falls_behind(self, connection: Connection) -> None:
+        self.behind[connection] = None
+        self._writes = None
+
+    def caught_up(self, connection: Connection) -> None:
+        self.behind.pop(connection, None)
+        self._writes = None
+
+    def quick(self) -> Iterable[Connection]:
+        """The members that are not behind."""
+        behind = self.behind
+        return [member for member in self.members if member not in behind] if behind else self.members
 
     @property
     def writes(self) -> tuple[Write, ...]:
-        """The members' transport writes, kept between changes: what a fan-out walks through."""
+        """Transport writes of the members that are not behind, kept between changes: what a fan-out walks through."""
         if self._writes is None:
-            self._writes = tuple(member.write for member in self.members)
+            self._writes = tuple(member.write for member in self.quick())
         return self._writes
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from towline.gateway import metrics
 
 if TYPE_CHECKING:
+    from towline.gateway.durable import DurableTopics
     from towline.gateway.node import Node
     from towline.gateway.queues import Queues
 
@@ -37,6 +38,7 @@ def figures(node: Node) -> list[metrics.Value]:
         value("towline_gateway_channels", "Channels with a subscriber", len(node.channels)),
         value("towline_gateway_behind", "Clients whose socket does not take all", len(node.outbox.behind)),
         value("towline_gateway_slow_total", "Clients disconnected as too slow", outbox.slow),
+        value("towline_gateway_stalled_total", "Clients disconnected as their socket took nothing", outbox.stalled),
         value("towline_gateway_mesh_publishes_total", "Publishes that began here", mesh.publishes),
         value("towline_gateway_mesh_sends_total", "Sends that began here", mesh.sends),
         value("towline_gateway_mesh_silent_total", "Answers of other nodes that did not come", mesh.silent),
@@ -53,6 +55,11 @@ def figures(node: Node) -> list[metrics.Value]:
         value("towline_gateway_links", "Links of agents", len(node.links)),
         value("towline_gateway_loop_lag_seconds", "Worst delay of the event loop in a minute", node.loop_lag.worst),
     ]
+    dropped = {"newest": outbox.dropped_newest, "oldest": outbox.dropped_oldest, "abandoned": outbox.abandoned}
+    for reason, count in dropped.items():
+        found.append(
+            value("towline_gateway_dropped_total", "Frames dropped of slow clients", count, {"reason": reason})
+        )
     for reason, count in http.refused.items():
         found.append(value("towline_gateway_api_refused_total", "Refused by the push API", count, {"reason": reason}))
     for code, count in node.sockets.errors.items():
@@ -89,6 +96,8 @@ def figures(node: Node) -> list[metrics.Value]:
                 value("towline_gateway_closed_total", "Clients gone, by cause", count, {**label, "cause": cause})
             )
     found.extend(_queues(node.queues, node.queue_mesh.late))
+    if node.queues.durable is not None:
+        found.extend(_durable(node.queues.durable))
     found.extend(node.links.figures())
     for name, count in node.bus_counters().items():
         found.append(value("towline_bus_events_total", "What the bus counts", count, {"event": name}))
@@ -115,6 +124,40 @@ def _queues(queues: Queues, late: int) -> list[metrics.Value]:
         found.append(
             value("towline_gateway_queue_refused_total", "Pushes and consumers refused", count, {"reason": reason})
         )
+    return found
+
+
+def _durable(durable: DurableTopics) -> list[metrics.Value]:
+    value, counters = metrics.Value, durable.counters
+    found = [
+        value("towline_gateway_topic_pending", "Pushes on their way to the store", durable.pending),
+        value("towline_gateway_topic_pushed_total", "Messages stored in durable topics", counters.pushed),
+        value("towline_gateway_topic_delivered_total", "Messages of them given to consumers", counters.delivered),
+        value("towline_gateway_topic_redelivered_total", "Of those: not for the first time", counters.redelivered),
+        value("towline_gateway_topic_acked_total", "Messages acked", counters.acked),
+        value("towline_gateway_topic_nacked_total", "Messages nacked", counters.nacked),
+        value("towline_gateway_topic_expired_total", "Messages not acked in time", counters.expired),
+        value("towline_gateway_topic_lost_total", "Messages whose consumer left without an ack", counters.lost),
+        value("towline_gateway_topic_undead_total", "Dead letters that their topic did not take", counters.undead),
+    ]
+    # The names are those of the settings.
+    for name, messages, size, unacked in durable.figures():
+        label = {"topic": name}
+        found += [
+            value("towline_gateway_topic_messages", "Messages that a durable topic holds", messages, label),
+            value("towline_gateway_topic_bytes", "What they take", size, label),
+            value("towline_gateway_topic_unacked", "Of them: with consumers of this node", unacked, label),
+        ]
+    for reason, count in counters.dead.items():
+        found.append(
+            value("towline_gateway_topic_dead_total", "Moved to a dead-letter topic", count, {"reason": reason})
+        )
+    for reason, count in counters.refused.items():
+        found.append(
+            value("towline_gateway_topic_refused_total", "Pushes and acks that failed", count, {"reason": reason})
+        )
+    for event, count in durable.store_counters().items():
+        found.append(value("towline_gateway_topic_store_total", "What the store counts", count, {"event": event}))
     return found
 
 

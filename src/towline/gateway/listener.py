@@ -23,7 +23,7 @@ from picows import (
 from towline.gateway.clientsocket import ClientListener
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.base import ClosingEntry, Entry
-from towline.gateway.portsettings import PortSettings
+from towline.gateway.portsettings import PortSettings, bounds_of
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.wsglue import open_port
 
@@ -49,6 +49,7 @@ class ClientPort:
     """One listening port: clients on ``path`` for ``entry``, and other routes such as the agents' link.
 
     :param entry: None for a port that serves only its other routes
+    :param number: its place among the node's ports
     """
 
     def __init__(
@@ -59,10 +60,13 @@ class ClientPort:
         *,
         entry: Entry | None = None,
         routes: Mapping[str, Route] | None = None,
+        number: int = 0,
     ) -> None:
         self.realm = realm
         self.ids = ids
         self.settings = settings
+        self.bounds = bounds_of(settings)
+        self.number = number
         self.path = settings.path.encode()
         self.entry = entry
         self.routes = {route.encode(): make for route, make in (routes or {}).items()}

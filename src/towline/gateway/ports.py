@@ -53,7 +53,7 @@ class Ports:
     async def _open(self, settings: PortSettings, routes: Mapping[str, Route]) -> None:
         tls = tls_context(settings)
         entry = self._entry(settings)
-        port = ClientPort(self._realm, self._ids, settings, entry=entry, routes=routes)
+        port = ClientPort(self._realm, self._ids, settings, entry=entry, routes=routes, number=len(self.all))
         self.all.append(port)
         host, number = address_of(settings.listen, settings.address_key)
         try:

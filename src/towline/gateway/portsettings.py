@@ -9,9 +9,13 @@ from collections.abc import Iterator
 import msgspec
 
 from towline.errors import StartError
+from towline.gateway.backlog import Bounds, Policy
 from towline.gateway.settings import GatewaySettings, ListenerSettings, OptionSettings
 
-INHERITED = ("max_message_bytes", "send_buffer_bytes", "read_timeout_s", "handshake_timeout_s")
+INHERITED = (
+    "max_message_bytes", "send_buffer_bytes", "read_timeout_s", "handshake_timeout_s",
+    "outbox_bytes", "outbox_policy", "write_timeout_s",
+)  # fmt: skip
 """A listener that leaves one of these null has the first port's."""
 
 
@@ -32,6 +36,14 @@ class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
     send_buffer_bytes: int
     read_timeout_s: float
     handshake_timeout_s: float
+    outbox_bytes: int
+    outbox_policy: Policy
+    write_timeout_s: float
+
+
+def bounds_of(settings: PortSettings) -> Bounds:
+    """How far behind a connection of this port may be."""
+    return Bounds(settings.outbox_bytes, settings.outbox_policy, settings.write_timeout_s)
 
 
 def first_port(settings: GatewaySettings) -> PortSettings:
