@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import resource
 import signal
 import sys
 
 import uvloop
 
+from towline.app import garbage
 from towline.bus.base import Bus
 from towline.bus.memory import MemoryBus
 from towline.clock import SystemClock
@@ -39,7 +39,7 @@ async def main(chosen: argparse.Namespace) -> None:
     )
     node = Node(bus, clock, settings)
     await node.start()
-    gc.freeze()
+    garbage.settle()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     print("ready", flush=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from towline.app import garbage
 from towline.errors import StartError, TowlineError
 
 T = TypeVar("T")
@@ -94,9 +94,7 @@ def _reporter() -> Callable[[list[str]], None]:
     descriptor = argument("--status-fd")
 
     def ready(lines: list[str]) -> None:
-        # What the start made stays; without this every full collection looks at all of it, a tenth of a second each.
-        gc.collect()
-        gc.freeze()
+        garbage.settle()
         if descriptor is None:
             for line in lines:
                 print(line, flush=True)  # noqa: T201 - for the terminal

@@ -181,8 +181,9 @@ class Connection:
         if self.closing:
             return
         self._realm.outbox.settle(self)
+        disconnect = self._disconnect
         self.detach()
-        self._disconnect(code, reason)
+        disconnect(code, reason)
 
     # -- what the node uses
 
@@ -191,6 +192,8 @@ class Connection:
         if self.closing:
             return
         self.closing = True
+        # It holds the socket's listener, which holds this: without the ring both are freed at once, not by a collection.
+        self._disconnect = _is_closing
         realm = self._realm
         for channel in self.channels.values():
             realm.outbox.settle_channel(channel)
@@ -202,6 +205,10 @@ class Connection:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters = None
+
+
+def _is_closing(code: int, reason: str) -> None:
+    """What a connection that is closing already does when asked to."""
 
 
 def execute_call(connection: Connection, function: str, arguments: list[Any]) -> str:

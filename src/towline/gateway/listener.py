@@ -20,6 +20,7 @@ from picows import (
     WSUpgradeResponseWithListener,
 )
 
+from towline.gateway.acceptor import Acceptor
 from towline.gateway.clientsocket import ClientListener
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.base import ClosingEntry, Entry
@@ -76,7 +77,7 @@ class ClientPort:
         self.counters = PortCounters()
         self.draining = False
         self.address: tuple[str, int] = ("", 0)
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | Acceptor | None = None
         self._tick_s = min(1.0, settings.read_timeout_s / 4)
         self._timer: asyncio.TimerHandle | None = None
         self._last_report = -1e9

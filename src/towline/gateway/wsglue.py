@@ -9,9 +9,10 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-import aiofastnet
 from picows import WSAutoPingStrategy, WSFrame
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
+
+from towline.gateway.acceptor import BACKLOG, Acceptor, bind
 
 # A LoggerAdapter, because picows makes a child logger for each connection of a plain Logger. What clients do wrong is
 # counted and not logged.
@@ -51,11 +52,12 @@ async def open_port(
     tls: ssl.SSLContext | None,
     handshake_s: float,
     max_frame: int,
-) -> asyncio.Server:
+) -> asyncio.Server | Acceptor:
     """Listen, as picows' ``ws_create_server`` does, and hear of failed handshakes, of which it does not tell.
 
     :param make: from an upgrade request to a listener with an attribute ``_transport``, a response, or None for 404
-    :param unfinished: gets ``handshake`` (no whole request came) or ``not_websocket`` for a connection that ended early
+    :param unfinished: gets ``handshake`` (no whole request came) or ``not_websocket`` for a connection that ended early;
+        ``no_files`` for a while in which nothing can be accepted
     """
 
     def factory() -> asyncio.BaseProtocol:
@@ -71,9 +73,10 @@ async def open_port(
     # aiofastnet's transport, as picows itself takes: a tenth cheaper a write than uvloop's (docs/reference/performance.md).
     loop = asyncio.get_running_loop()
     if tls is not None:  # but with TLS that one forgets what was read already when reading resumes
-        return await loop.create_server(factory, host, port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=4096)
-    server: asyncio.Server = await aiofastnet.create_server(loop, factory, host, port, backlog=4096)
-    return server
+        return await loop.create_server(
+            factory, host, port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=BACKLOG
+        )
+    return Acceptor(factory, lambda: unfinished("no_files"), await bind(host, port))
 
 
 def picows_code(code: int) -> Any:
