@@ -4,7 +4,8 @@
 Order holds for each connection. Two kinds of waiting frames make that cheap. ``pending`` of a connection holds what was
 sent to it alone. *Runs* hold what was published: consecutive publishes to one channel make one run, whose bytes are
 joined once for all subscribers. Runs are always younger than any ``pending``; a frame for one connection that comes after
-a run first turns the runs into ``pending`` of their subscribers.
+a run first turns the runs into ``pending`` of their subscribers. Clients of raw TCP ports are in no run: each message is
+encoded for each of them.
 
 Bounds: a turn is flushed early at :data:`FLUSH_BYTES`, so a connection whose transport takes everything never holds more
 than that. Only connections that are *behind* (their transport has bytes left over) are checked for each frame; a frame
@@ -33,13 +34,17 @@ class CallSoon(Protocol):
 class OutboxCounters:
     """Frames since the node started."""
 
-    __slots__ = ("flushes", "frames", "refused", "slow", "writes_failed")
+    __slots__ = ("flushes", "frames", "frames_raw", "refused", "refused_raw", "slow", "writes_failed")
 
     def __init__(self) -> None:
         self.frames = 0
-        """accepted for a connection"""
+        """accepted for a WebSocket connection"""
+        self.frames_raw = 0
+        """accepted for a connection of a raw TCP port"""
         self.refused = 0
         """refused because a connection was too far behind or closing"""
+        self.refused_raw = 0
+        """the same on raw TCP ports, and what their protocol could not encode"""
         self.slow = 0
         """connections given up as too slow"""
         self.flushes = 0
@@ -68,6 +73,7 @@ class Outbox:
         self._limit = limit
         self._on_slow = on_slow
         self._dirty: list[Connection] = []
+        self._dirty_raw: list[Connection] = []
         self._runs: list[_Run] = []
         self._turn_bytes = 0
         self._scheduled = False
@@ -77,21 +83,24 @@ class Outbox:
     def send(self, connection: Connection, frame: bytes) -> bool:
         """Queue a frame for one connection. False when it was refused."""
         if connection.closing:
-            self.counters.refused += 1
+            self._refused(connection)
             return False
-        if self._runs:
+        if self._runs and not connection.raw:
             self._settle_runs()
         size = len(frame)
         if connection in self.behind and not self._fits(connection, size):
             return False
         pending = connection.pending
         if not pending:
-            self._dirty.append(connection)
+            (self._dirty_raw if connection.raw else self._dirty).append(connection)
             if not self._scheduled:
                 self._scheduled = True
                 self._call_soon(self.flush)
         pending.append(frame)
-        self.counters.frames += 1
+        if connection.raw:
+            self.counters.frames_raw += 1
+        else:
+            self.counters.frames += 1
         connection.pending_bytes += size
         if connection.pending_bytes > FLUSH_BYTES:
             self._write_pending(connection)
@@ -155,12 +164,23 @@ class Outbox:
         waiting = connection.queued() + connection.pending_bytes + self._turn_bytes
         if waiting + size <= self._limit:
             return True
-        self.counters.refused += 1
+        self._refused(connection)
         self.counters.slow += 1
         self._on_slow(connection)
         return False
 
+    def _refused(self, connection: Connection) -> None:
+        if connection.raw:
+            self.counters.refused_raw += 1
+        else:
+            self.counters.refused += 1
+
     def _flush_all(self) -> None:
+        if self._dirty_raw:  # never part of a run, so apart from what decides the speed of a fan-out
+            raw, self._dirty_raw = self._dirty_raw, []
+            for connection in raw:
+                if connection.pending:
+                    self._write_pending(connection)
         runs, dirty = self._runs, self._dirty
         if runs and len(runs) == 1 and not dirty:
             # The case that decides the speed of a fan-out: one channel, one joined write to each subscriber.
