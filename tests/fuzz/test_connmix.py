@@ -8,7 +8,7 @@ import json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from towline.protocols.connmix import mesh, replies
+from towline.protocols.connmix import inspect, mesh, replies
 from towline.protocols.connmix.codes import ApiError
 from towline.protocols.connmix.requests import parse_envelope, parse_http_publish, parse_http_send, parse_request
 
@@ -38,6 +38,10 @@ def fuzz_one(data: bytes) -> None:
     try:
         mesh.decode(data)
     except mesh.MeshFormatError:
+        pass
+    try:
+        inspect.decode_question(data)
+    except inspect.InspectFormatError:
         pass
 
 

@@ -363,10 +363,11 @@ export const S = {
     enable: "Enable sign-in",
     columns: { name: "Name", user: "User", privileges: "Privileges", created: "Created", expires: "Expires", lastLogin: "Last sign-in" },
     privilegeText: {
-      read: "See devices, plugins, values, events and commands",
+      read: "See devices, plugins, values, events, commands, and the gateway",
       manage_searches: "Keep and share searches",
       manage_devices: "Enrol, rename, delete devices; plugin credentials",
       control_devices: "Run plugin commands and the remote shell",
+      manage_gateway: "Look into gateway clients, message and disconnect them",
       manage_access: "Users and other people's tokens",
       read_audit: "Read the audit log",
       owner: "Everything",

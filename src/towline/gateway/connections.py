@@ -52,6 +52,7 @@ class Connection:
         "closing",
         "handshake",
         "id",
+        "listener",
         "pending",
         "pending_bytes",
         "queued",
@@ -68,11 +69,14 @@ class Connection:
         write: Callable[[bytes], None],
         queued: Callable[[], int],
         disconnect: Callable[[int, str], None],
+        listener: int = 0,
     ) -> None:
         self.id = id
         """client_id: a decimal string, unique in the mesh."""
         self.handshake = handshake
         """The request that opened the connection."""
+        self.listener = listener
+        """The number of the port that it came through."""
         self.channels: dict[str, Channel] = {}
         self.closing = False
         self.pending: list[bytes] = []
@@ -125,7 +129,8 @@ class Connection:
         for name in names:
             if name not in self.channels:
                 realm.outbox.settle_channel(realm.channels.get(name))
-                self.channels[name] = realm.channels.join(name, self)
+                channel = self.channels[name] = realm.channels.join(name, self)
+                realm.outbox.joined(self, channel)
 
     def unsubscribe(self, *names: str) -> None:
         """End subscriptions; a channel that is not subscribed is passed over."""

@@ -36,6 +36,7 @@ def figures(node: Node) -> list[metrics.Value]:
         value("towline_gateway_channels", "Channels with a subscriber", len(node.channels)),
         value("towline_gateway_behind", "Clients whose socket does not take all", len(node.outbox.behind)),
         value("towline_gateway_slow_total", "Clients disconnected as too slow", outbox.slow),
+        value("towline_gateway_stalled_total", "Clients disconnected as their socket took nothing", outbox.stalled),
         value("towline_gateway_mesh_publishes_total", "Publishes that began here", mesh.publishes),
         value("towline_gateway_mesh_sends_total", "Sends that began here", mesh.sends),
         value("towline_gateway_mesh_silent_total", "Answers of other nodes that did not come", mesh.silent),
@@ -52,6 +53,11 @@ def figures(node: Node) -> list[metrics.Value]:
         value("towline_gateway_links", "Links of agents", len(node.links)),
         value("towline_gateway_loop_lag_seconds", "Worst delay of the event loop in a minute", node.loop_lag.worst),
     ]
+    dropped = {"newest": outbox.dropped_newest, "oldest": outbox.dropped_oldest, "abandoned": outbox.abandoned}
+    for reason, count in dropped.items():
+        found.append(
+            value("towline_gateway_dropped_total", "Frames dropped of slow clients", count, {"reason": reason})
+        )
     for reason, count in http.refused.items():
         found.append(value("towline_gateway_api_refused_total", "Refused by the push API", count, {"reason": reason}))
     for code, count in node.sockets.errors.items():

@@ -24,7 +24,7 @@ from picows import (
 from towline.gateway.clientsocket import ClientListener
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.base import ClosingEntry, Entry, RawEntry
-from towline.gateway.portsettings import PortSettings
+from towline.gateway.portsettings import PortSettings, bounds_of
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.wsglue import open_port
 
@@ -64,6 +64,7 @@ class ClientPort:
     """One listening port: clients on ``path`` for ``entry``, and other routes such as the agents' link.
 
     :param entry: None for a port that serves only its other routes
+    :param number: its place among the node's ports
     """
 
     def __init__(
@@ -74,10 +75,13 @@ class ClientPort:
         *,
         entry: Entry | None = None,
         routes: Mapping[str, Route] | None = None,
+        number: int = 0,
     ) -> None:
         self.realm = realm
         self.ids = ids
         self.settings = settings
+        self.bounds = bounds_of(settings)
+        self.number = number
         self.path = settings.path.encode()
         self.entry = entry
         self.handler: Entry | RawEntry | None = entry

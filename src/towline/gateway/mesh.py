@@ -21,7 +21,7 @@ from towline.bus.base import Endpoint, Member
 from towline.errors import InvalidInput
 from towline.gateway.connections import Connection, Realm, decode_arguments, execute_call
 from towline.gateway.frames import data_frame
-from towline.gateway.snowflake import node_of
+from towline.protocols.connmix.clientid import node_of
 from towline.protocols.connmix.codes import ApiError, Code
 from towline.protocols.connmix.mesh import (
     Call,

@@ -9,18 +9,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Literal
 
-import msgspec
-
 from towline import __version__
 from towline.bus.base import Bus, Endpoint, Member
 from towline.clock import Clock
-from towline.errors import InvalidInput
 from towline.gateway import metrics
 from towline.gateway.access import Access
 from towline.gateway.channels import Channels
-from towline.gateway.closecodes import DRAINING, SLOW
+from towline.gateway.closecodes import DRAINING, SLOW, STALLED
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.figures import LoopLag, figures
+from towline.gateway.inspect import Inspector
 from towline.gateway.link_entry import LinkEntry
 from towline.gateway.listener import ClientPort
 from towline.gateway.mesh import Mesh
@@ -38,13 +36,10 @@ from towline.protocols.connmix.mesh import is_mesh
 log = logging.getLogger("towline.gateway")
 
 TICK_S = 1.0
-"""How often offers of messages to other nodes are looked after."""
+"""How often offers of messages to other nodes, and clients that are behind, are looked after."""
 
 FINISH_S = 2.0
 """How long a node that stops waits for consumers to take what waits in topics."""
-
-STATUS_CALL = b"\x01status"
-"""A bus call with this payload is answered with the node's status as JSON (for doors)."""
 
 
 class Node:
@@ -63,6 +58,7 @@ class Node:
         self.link_address: tuple[str, int] = ("", 0)
         self.closing = False
         self._built = False
+        self._inspector = Inspector(self)
 
     # -- life
 
@@ -73,11 +69,11 @@ class Node:
         loop = asyncio.get_running_loop()
         self._built = True
         self.loop_lag = LoopLag(loop)
-        self.outbox = Outbox(loop.call_soon, settings.outbox_bytes, self._on_slow)
+        self.outbox = Outbox(loop.call_soon, self._on_slow, self._on_stalled)
         self.channels = Channels()
         self.realm = Realm(self.outbox, self.channels)
         self.mesh = Mesh(self.realm, loop, settings.answer_s, settings.max_push_bytes)
-        self.queues = Queues(settings.queue, settings.max_push_bytes, self._number)
+        self.queues = Queues(settings.queue, settings.max_push_bytes, lambda: self.number)
         self.realm.queues = self.queues
         self.queue_mesh = QueueMesh(self.queues, loop.time, lambda: self.mesh.others)
         self.mesh.on_queue = self.queue_mesh.on_message
@@ -127,8 +123,11 @@ class Node:
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         self.queue_mesh.tick()
+        self.outbox.watch(asyncio.get_running_loop().time())
 
-    def _number(self) -> int:
+    @property
+    def number(self) -> int:
+        """The node's number now, −1 while it has none."""
         return self._endpoint.number if self._endpoint is not None else -1
 
     async def _join(self) -> None:
@@ -197,6 +196,9 @@ class Node:
     def _on_slow(self, connection: Connection) -> None:
         connection.close(SLOW.code, SLOW.reason)
 
+    def _on_stalled(self, connection: Connection) -> None:
+        connection.close(STALLED.code, STALLED.reason)
+
     # -- the bus (towline.bus.base.Receiver)
 
     def on_message(self, sender: str, payload: bytes) -> None:
@@ -206,9 +208,7 @@ class Node:
             self.links.on_message(sender, payload)
 
     def on_call(self, sender: str, payload: bytes) -> bytes | Awaitable[bytes]:
-        if payload == STATUS_CALL:
-            return msgspec.json.encode(self.status())
-        raise InvalidInput("gateway.call_unknown", "a node answers no such call")
+        return self._inspector.answer(payload)
 
     def on_event(self, sender: str, payload: bytes) -> None:
         """Not subscribed to."""
@@ -253,26 +253,6 @@ class Node:
     def bus_counters(self) -> dict[str, int]:
         """What the node's endpoint counts."""
         return self._endpoint.counters() if self._endpoint is not None else {}
-
-    def status(self) -> dict[str, Any]:
-        """This node for the portal: counts, addresses, rates are the asker's to make."""
-        endpoint = self._endpoint
-        return {
-            "id": str(endpoint.number) if endpoint else "-1",
-            "number": endpoint.number if endpoint else -1,
-            "version": __version__,
-            "api_server": join_address(*self.api_address),
-            "clients_listen": join_address(*self.clients_address),
-            "clients": len(self.realm.connections),
-            "links": len(self.links),
-            "channels": len(self.channels),
-            "topics": len(self.queues.topics),
-            "queued": self.queues.waiting,
-            "frames": self.outbox.counters.frames,
-            "messages": sum(port.counters.messages for port in self.ports),
-            "loop_lag_ms": round(self.loop_lag.worst * 1000, 1),
-            "draining": self.closing,
-        }
 
 
 async def _settled(condition: Callable[[], bool], timeout: float) -> None:

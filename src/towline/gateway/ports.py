@@ -55,16 +55,13 @@ class Ports:
     async def _open(self, settings: PortSettings, routes: Mapping[str, Route]) -> None:
         tls = tls_context(settings)
         port: ClientPort
+        place, options = len(self.all), self._options(settings)
         if settings.protocol == "socket":
-            raw = load_raw_entry(settings.entry, f"{settings.where}.entry", self._options(settings))
-            port = RawPort(self._realm, self._ids, settings, raw)
+            raw = load_raw_entry(settings.entry, f"{settings.where}.entry", options)
+            port = RawPort(self._realm, self._ids, settings, raw, place)
         else:
-            entry = (
-                load_entry(settings.entry, f"{settings.where}.entry", self._options(settings))
-                if settings.entry
-                else None
-            )
-            port = ClientPort(self._realm, self._ids, settings, entry=entry, routes=routes)
+            entry = load_entry(settings.entry, f"{settings.where}.entry", options) if settings.entry else None
+            port = ClientPort(self._realm, self._ids, settings, entry=entry, routes=routes, number=place)
         self.all.append(port)
         host, number = address_of(settings.listen, settings.address_key)
         try:

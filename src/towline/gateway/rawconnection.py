@@ -44,8 +44,9 @@ class RawConnection(Connection):
         queued: Callable[[], int],
         disconnect: Callable[[int, str], None],
         peer: RawPeer,
+        listener: int = 0,
     ) -> None:
-        super().__init__(id, realm, Handshake(_NoRequest(), remote_addr), write, queued, disconnect)
+        super().__init__(id, realm, Handshake(_NoRequest(), remote_addr), write, queued, disconnect, listener)
         self._peer = peer
 
     def send(self, data: str | bytes, kind: Kind | None = None) -> bool:

@@ -18,8 +18,8 @@ from towline.gateway.snowflake import Snowflakes
 class RawPort(ClientPort):
     """One port of ``protocol: socket``."""
 
-    def __init__(self, realm: Realm, ids: Snowflakes, settings: PortSettings, entry: RawEntry) -> None:
-        super().__init__(realm, ids, settings)
+    def __init__(self, realm: Realm, ids: Snowflakes, settings: PortSettings, entry: RawEntry, number: int = 0) -> None:
+        super().__init__(realm, ids, settings, number=number)
         self.handler = self.raw_entry = entry
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:

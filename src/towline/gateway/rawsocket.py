@@ -83,8 +83,7 @@ class RawClient(asyncio.Protocol):
         except Unavailable:
             self._refuse("no_number")
             return
-        # pause_writing() then comes as soon as the transport holds anything back, which is what "behind" means.
-        self._transport.set_write_buffer_limits(high=0)
+        self._transport.set_write_buffer_limits(high=1, low=0)  # as in clientsocket.py
         connection = self._conn = RawConnection(
             client_id,
             port.realm,
@@ -93,6 +92,7 @@ class RawClient(asyncio.Protocol):
             self._transport.get_write_buffer_size,
             self._disconnect,
             self,
+            port.number,
         )
         port.realm.connections[client_id] = connection
         port.clients[self] = None
@@ -149,13 +149,13 @@ class RawClient(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         connection = getattr(self, "_conn", None)
-        if connection is not None and not connection.closing:
-            self._port.realm.outbox.behind[connection] = None
+        if connection is not None:
+            self._port.realm.outbox.fell_behind(connection, self._port.bounds)
 
     def resume_writing(self) -> None:
         connection = getattr(self, "_conn", None)
         if connection is not None:
-            self._port.realm.outbox.behind.pop(connection, None)
+            self._port.realm.outbox.caught_up(connection)
 
     # -- what the connection asks (towline.gateway.rawconnection.RawPeer)
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from towline.errors import StartError
+from towline.gateway.backlog import Policy
 
 Address = Annotated[str, Meta(min_length=3)]
 
@@ -53,6 +54,7 @@ Protocol = Literal["websocket", "socket"]
 MessageBytes = Annotated[int, Meta(ge=125, le=16 * 1024 * 1024)]
 SendBuffer = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+OutboxBytes = Annotated[int, Meta(ge=65536)]
 
 
 class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +81,9 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     send_buffer_bytes: Annotated[SendBuffer | None, Meta(description="As `gateway.send_buffer_bytes`")] = None
     read_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.read_timeout_s`")] = None
     handshake_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.handshake_timeout_s`")] = None
+    write_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.write_timeout_s`")] = None
+    outbox_bytes: Annotated[OutboxBytes | None, Meta(description="As `gateway.outbox_bytes`")] = None
+    outbox_policy: Annotated[Policy | None, Meta(description="As `gateway.outbox_policy`")] = None
 
 
 class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,18 +171,24 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         int, Meta(description="Longest data of one send or publish; what a bus message can carry", ge=1, le=250_000)
     ] = 240 * 1024
     outbox_bytes: Annotated[
-        int,
-        Meta(
-            description="What may wait for one client in this process; a client further behind is disconnected",
-            ge=65536,
-        ),
+        OutboxBytes, Meta(description="What may wait for one client in this process; then `outbox_policy` decides")
     ] = 1024 * 1024
+    outbox_policy: Annotated[
+        Policy,
+        Meta(
+            description="When a frame finds no room: `disconnect` the client, `drop_newest` (the frame counts as failed) "
+            "or `drop_oldest` (what waits longest goes)"
+        ),
+    ] = "disconnect"
     send_buffer_bytes: Annotated[
         SendBuffer, Meta(description="The kernel's send buffer for one client (SO_SNDBUF); 0 leaves it to the system")
     ] = 256 * 1024
     read_timeout_s: Annotated[
         Seconds, Meta(description="A client that sends nothing, not even a ping, for this long is disconnected")
     ] = 60.0
+    write_timeout_s: Annotated[
+        Seconds, Meta(description="A client whose socket takes nothing for this long, while something waits, is closed")
+    ] = 10.0
     handshake_timeout_s: Annotated[Seconds, Meta(description="Time for a client to finish its upgrade")] = 5.0
     api_header_bytes: Annotated[int, Meta(description="Longest head of a request to the push API", ge=1024)] = 16 * 1024
     api_body_bytes: Annotated[int, Meta(description="Longest body of a request to the push API", ge=1024)] = 512 * 1024

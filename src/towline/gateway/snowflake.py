@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Client ids: 64-bit snowflakes as decimal strings (spec connmix §7).
-
-Bits 22 and up hold milliseconds since :data:`EPOCH_MS`, bits 12–21 the node's number, bits 0–11 a sequence.
-"""
+"""Issues client ids; how they are built: :mod:`towline.protocols.connmix.clientid`."""
 
 from __future__ import annotations
 
@@ -10,17 +7,10 @@ from typing import Protocol
 
 from towline.clock import Clock
 from towline.errors import Unavailable
-
-EPOCH_MS = 1_288_834_974_657
-"""2010-11-04T01:42:54.657Z."""
+from towline.protocols.connmix.clientid import LAST_NODE, LAST_SEQUENCE, client_id
 
 MAX_AHEAD_MS = 1000
 """How far ids may run ahead of a clock that went back or of a burst; beyond it, issuing stops until time catches up."""
-
-_SEQUENCE_BITS = 12
-_NODE_BITS = 10
-_LAST_SEQUENCE = (1 << _SEQUENCE_BITS) - 1
-_LAST_NODE = (1 << _NODE_BITS) - 1
 
 
 class Lease(Protocol):
@@ -64,18 +54,18 @@ class Snowflakes:
         """A new id. Unavailable ``gateway.no_number`` without a lease, ``gateway.clock_behind`` when the clock is."""
         lease = self._lease
         number = -1 if lease is None else lease.number
-        if lease is None or not 0 <= number <= _LAST_NODE:
+        if lease is None or not 0 <= number <= LAST_NODE:
             raise Unavailable("gateway.no_number", "this node has no node number at present, so it gives no client ids")
         if number != self._number:
             self._number = number
             if lease.last_id_ms >= self._last_ms:
                 # Somebody may have used all of that millisecond.
-                self._last_ms, self._sequence = lease.last_id_ms, _LAST_SEQUENCE
+                self._last_ms, self._sequence = lease.last_id_ms, LAST_SEQUENCE
         now = self._clock.now_us() // 1000
         if now > self._last_ms:
             self._last_ms, self._sequence = now, 0
             lease.note_last_id(now)
-        elif self._sequence < _LAST_SEQUENCE:
+        elif self._sequence < LAST_SEQUENCE:
             self._sequence += 1
         elif self._last_ms - now < MAX_AHEAD_MS:
             self._last_ms, self._sequence = self._last_ms + 1, 0
@@ -85,16 +75,4 @@ class Snowflakes:
                 "gateway.clock_behind",
                 f"the clock is {self._last_ms - now} ms behind the last client id; waiting for it to catch up",
             )
-        return str((self._last_ms - EPOCH_MS) << 22 | number << _SEQUENCE_BITS | self._sequence)
-
-
-def node_of(client_id: str) -> int:
-    """The node number inside an id, −1 when it is not one."""
-    if not client_id.isascii() or not client_id.isdigit() or len(client_id) > 20:
-        return -1
-    return int(client_id) >> _SEQUENCE_BITS & _LAST_NODE
-
-
-def issued_ms(client_id: str) -> int:
-    """When an id was given, in milliseconds since 1970."""
-    return (int(client_id) >> 22) + EPOCH_MS
+        return client_id(self._last_ms, number, self._sequence)

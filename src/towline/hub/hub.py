@@ -21,6 +21,7 @@ from towline.hub.core import Core, log
 from towline.hub.declarations import Declarations
 from towline.hub.devices import Devices
 from towline.hub.execs import Execs
+from towline.hub.gateway import Gateway
 from towline.hub.identity import Enrolments, Identity
 from towline.hub.ingest import Ingest
 from towline.hub.links import Links
@@ -80,6 +81,7 @@ class Hub:
         self.records = Records(core)
         self.users = Users(core, self._passwords)
         self.audit = Audit(core)
+        self.gateway = Gateway(core)
         self._ingest = Ingest(core, self.links, self.commands.on_steps)
         self._sweeps = Sweeps(core, self.links, self.presence, self.commands, self.users.tokens)
         self.links.families = _Families(self)

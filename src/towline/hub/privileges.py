@@ -12,14 +12,22 @@ from towline.errors import InvalidInput, Refused
 from towline.hub.actor import Actor
 
 Privilege = Literal[
-    "read", "manage_searches", "manage_devices", "control_devices", "manage_access", "read_audit", "owner"
+    "read",
+    "manage_searches",
+    "manage_devices",
+    "control_devices",
+    "manage_gateway",
+    "manage_access",
+    "read_audit",
+    "owner",
 ]
 
 PRIVILEGES: Final[dict[str, str]] = {
-    "read": "See devices, their plugins, values, events and commands.",
+    "read": "See devices, their plugins, values, events and commands; gateway nodes, their channels, topics and clients.",
     "manage_searches": "Keep and share searches.",
     "manage_devices": "Enrol, rename and delete devices; make, read and revoke plugin credentials.",
     "control_devices": "Run plugin commands and the remote shell.",
+    "manage_gateway": "See what is known of a gateway client, send and publish to clients, disconnect them.",
     "manage_access": "Make, change and delete users and the API tokens of others.",
     "read_audit": "Read the audit log.",
     "owner": "Everything, and granting this privilege to others.",
@@ -64,6 +72,13 @@ TABLE: Final[dict[str, Privilege | None]] = {
     "tokens.revoke_any": "manage_access",
     "audit.list": "read_audit",
     "gateway.list": "read",
+    "gateway.channels": "read",
+    "gateway.topics": "read",
+    "gateway.clients": "read",
+    "gateway.client": "manage_gateway",
+    "gateway.send": "manage_gateway",
+    "gateway.publish": "manage_gateway",
+    "gateway.disconnect": "manage_gateway",
     "metrics.read": "read",
 }
 """Use case → privilege it needs; None: being signed in is enough."""

@@ -17,7 +17,7 @@ from tests.unit.bus.conftest import World
 from towline.bus.base import Member
 from towline.clock import SystemClock
 from towline.gateway.mesh import Done, Outcome
-from towline.gateway.node import STATUS_CALL, Node
+from towline.gateway.node import Node
 from towline.gateway.settings import GatewaySettings
 
 ENTRY = """
@@ -182,14 +182,3 @@ async def test_late_and_strange_answers_are_counted(nodes: list[Node], world: Wo
         assert endpoint.send(address, payload)
     await until(lambda: node.mesh.counters.late_answers == 1 and node.mesh.counters.format_errors == 3)
     await until(lambda: node.links.counters.unknown == 1)
-
-
-async def test_doors_can_ask_a_node_for_its_status(nodes: list[Node], world: World) -> None:
-    endpoint = await (await world.bus()).open("door", Deaf())
-    async with client(nodes[0]):
-        await until(lambda: nodes[0].realm.connections)
-        members = endpoint.members("node")
-        found = [json.loads(await endpoint.call(member.address, STATUS_CALL, 2)) for member in members]
-        assert sorted(one["clients"] for one in found) == [0, 1]
-        assert found[0]["number"] != found[1]["number"]
-        assert [member.info["api_server"] for member in members] == [one["api_server"] for one in found]

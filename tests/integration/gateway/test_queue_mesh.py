@@ -62,7 +62,7 @@ async def test_a_consumer_hears_clients_of_both_nodes(nodes: list[Node]) -> None
             mine = [event for event in heard if event["d"]["frame"]["data"].startswith(word)]
             assert [event["d"]["frame"]["data"] for event in mine] == [f"{word} {number}" for number in range(50)]
             assert {event["c"] for event in mine} == set(node.realm.connections)
-            assert {str(event["n"]) for event in mine} == {node.status()["id"]}
+            assert {event["n"] for event in mine} == {node.number}
         await until(lambda: nodes[0].queues.counters.handed == 50)
     await consumer.close()
     await until(lambda: not nodes[1].queues.topics)

@@ -7,11 +7,13 @@ import asyncio
 from collections.abc import Collection
 from typing import Any, cast
 
+from towline.bus.base import Member
 from towline.errors import Conflict, InvalidInput, NotFound, Refused, TowlineError, Unavailable
-from towline.hub import views
+from towline.hub import gateway, views
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
 from towline.hub.privileges import check
+from towline.protocols.connmix import inspect as wire
 
 WORKGROUP = "acme"
 DEVICE = "7b0c2a54-1111-4222-8333-9a0b1c2d3e4f"
@@ -42,6 +44,7 @@ class FakeHub:
         self.enrolments = FakeEnrolments(self)
         self.users = FakeUsers()
         self.audit = FakeAudit()
+        self.gateway = FakeGateway(self)
         self.calls: list[tuple[Any, ...]] = []
         self.executions: list[FakeExecution] = []
         self.answer_at_once = True
@@ -260,6 +263,76 @@ class FakeTokens:
     async def revoke(self, actor: Actor, jti: str) -> None:
         if jti != "t-1":
             raise NotFound("token.unknown", "there is no such token")
+
+
+class FakeGateway:
+    """One node that answers and one that does not; one client."""
+
+    CLIENT = "13711234567890"
+
+    def __init__(self, hub: FakeHub) -> None:
+        self._hub = hub
+        row = wire.Client(
+            id=self.CLIENT, listener=0, remote_addr="198.51.100.7:5000", since_us=NOW_US, channels=2, waiting=0
+        )
+        self.row = gateway.ClientView(3, row)
+
+    def _known(self, client_id: str) -> None:
+        if client_id != self.CLIENT:
+            raise NotFound("client.unknown", f"client {client_id!r} is not connected")
+
+    async def nodes(self, actor: Actor) -> list[gateway.GatewayNode]:
+        self._hub.asked("gateway.list", actor)
+        listener = wire.Listener(number=0, listen="127.0.0.1:6790", entry="chat.py", clients=1, closed={"normal": 2})
+        status = wire.Status(number=3, clients=1, links=4, counters={"frames_out": 9}, listeners=[listener])
+        info = {"version": "9", "api_server": "127.0.0.1:6789", "clients": "127.0.0.1:6790"}
+        return [
+            gateway.GatewayNode(Member("node-a", "node", 3, NOW_US, info), status),
+            gateway.GatewayNode(Member("node-b", "node", 4, NOW_US, {}), None),
+        ]
+
+    async def channels(self, actor: Actor, search: str, limit: int) -> gateway.ChannelList:
+        self._hub.asked("gateway.channels", actor, search, limit)
+        return gateway.ChannelList([gateway.ChannelView("room", 5, 2)], True, [4])
+
+    async def topics(self, actor: Actor, search: str, limit: int) -> gateway.TopicList:
+        self._hub.asked("gateway.topics", actor, search, limit)
+        return gateway.TopicList([gateway.TopicView("orders", 7, 1, 2, False, 2)], False, [])
+
+    async def clients(self, actor: Actor, *arguments: Any) -> gateway.ClientList:
+        self._hub.asked("gateway.clients", actor, *arguments)
+        return gateway.ClientList([self.row], self.CLIENT, [])
+
+    async def client(self, actor: Actor, client_id: str) -> gateway.ClientDetails:
+        self._hub.asked("gateway.client", actor, client_id)
+        self._known(client_id)
+        details = wire.ClientDetails(
+            client=self.row.client,
+            listen="127.0.0.1:6790",
+            entry="chat.py",
+            protocol="websocket",
+            path="/",
+            user_agent="tester",
+            context=b'{"name":"ann"}',
+            omitted=["long"],
+            channels=["room"],
+            channel_count=2,
+            behind=False,
+        )
+        return gateway.ClientDetails(3, details)
+
+    async def send(self, actor: Actor, client_id: str, data: bytes, *, binary: bool) -> wire.Sent:
+        self._hub.asked("gateway.send", actor, client_id, data, binary)
+        self._known(client_id)
+        return wire.Sent(sent=1)
+
+    async def publish(self, actor: Actor, channel: str, data: bytes, *, binary: bool) -> wire.Sent:
+        self._hub.asked("gateway.publish", actor, channel, data, binary)
+        return wire.Sent(sent=5, failed=1)
+
+    async def disconnect(self, actor: Actor, client_id: str, code: int, reason: str) -> None:
+        self._hub.asked("gateway.disconnect", actor, client_id, code, reason)
+        self._known(client_id)
 
 
 class FakeAudit:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -13,10 +14,7 @@ from tests.helpers import until
 from tests.unit.api.conftest import BASE, client_of
 from tests.unit.api.fakehub import DEVICE, NOW_US, OFFLINE, FakeHub, command
 from towline.api import DoorApp
-from towline.bus.base import Member
-from towline.bus.memory import MemoryBus
 from towline.clock import rfc3339
-from towline.errors import NotFound
 from towline.hub.views import CommandStepView
 
 TIME = rfc3339(NOW_US)
@@ -241,27 +239,6 @@ async def test_users_tokens_audit(client: httpx.AsyncClient) -> None:
     assert entries["entries"][0]["detail"] == {"name": "x"}
 
 
-class Node:
-    """A gateway node that answers, or does not."""
-
-    def __init__(self, answer: bytes | None) -> None:
-        self.answer = answer
-
-    def on_call(self, sender: str, payload: bytes) -> bytes:
-        if self.answer is None:
-            raise NotFound("gateway.call_unknown", "a node answers no such call")
-        assert payload == b"\x01status"
-        return self.answer
-
-    def on_message(self, sender: str, payload: bytes) -> None: ...
-
-    def on_event(self, sender: str, payload: bytes) -> None: ...
-
-    def on_joined(self, member: Member) -> None: ...
-
-    def on_left(self, member: Member, cause: str) -> None: ...
-
-
 async def test_metrics_are_for_who_may_read(client: httpx.AsyncClient) -> None:
     answer = await client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -271,25 +248,63 @@ async def test_metrics_are_for_who_may_read(client: httpx.AsyncClient) -> None:
     assert any(line.startswith('towline_server_events_total{part="bus",event="sent"}') for line in lines)
 
 
-async def test_gateway_lists_living_nodes(client: httpx.AsyncClient, bus: MemoryBus) -> None:
-    assert (await client.get("/gateway")).json() == {"nodes": []}
-    info = {"version": "9", "api_server": "127.0.0.1:6789"}
-    one = await bus.open("node", Node(b'{"clients":2,"links":1,"channels":0,"more":[]}'), info=info)
-    two = await bus.open("node", Node(None))
-    nodes = {node["id"]: node for node in (await client.get("/gateway")).json()["nodes"]}
-    assert nodes[one.address] == {
-        "id": one.address,
-        "number": -1,
-        "version": "9",
-        "api_server": "127.0.0.1:6789",
-        "started_at": TIME,
-        "clients": 2,
-        "links": 1,
-        "channels": 0,
-    }
-    assert nodes[two.address]["clients"] is None
-    await one.close()
-    await two.close()
+async def test_gateway_lists_living_nodes(client: httpx.AsyncClient) -> None:
+    one, two = (await client.get("/gateway")).json()["nodes"]
+    assert (one["id"], one["number"], one["version"], one["api_server"]) == ("node-a", 3, "9", "127.0.0.1:6789")
+    assert (one["started_at"], one["clients"], one["links"]) == (TIME, 1, 4)
+    assert one["counters"] == {"frames_out": 9}
+    assert one["listeners"][0]["closed"] == {"normal": 2}
+    assert (two["number"], two["clients"], two["version"], two["listeners"]) == (4, None, None, [])
+
+
+async def test_what_the_gateway_holds(client: httpx.AsyncClient, hub: FakeHub) -> None:
+    channels = (await client.get("/gateway/channels", params={"search": "ro", "limit": 7})).json()
+    assert channels == {"channels": [{"name": "room", "subscribers": 5, "nodes": 2}], "more": True, "silent": [4]}
+    (topic,) = (await client.get("/gateway/topics")).json()["topics"]
+    assert topic == {"name": "orders", "depth": 7, "consumers": 1, "away": 2, "durable": False, "nodes": 2}
+    page = (await client.get("/gateway/clients", params={"channel": "room", "node": 3})).json()
+    assert page["next"] == page["clients"][0]["id"] == hub.gateway.CLIENT
+    assert page["clients"][0]["since"] == TIME
+    details = (await client.get(f"/gateway/clients/{hub.gateway.CLIENT}")).json()
+    assert (details["context"], details["omitted"], details["channels"]) == ({"name": "ann"}, ["long"], ["room"])
+    assert hub.calls == [
+        ("gateway.channels", "ro", 7),
+        ("gateway.topics", "", 100),
+        ("gateway.clients", "", "room", 3, 100, ""),
+        ("gateway.client", hub.gateway.CLIENT),
+    ]
+    assert (await client.get("/gateway/channels", params={"limit": 501})).status_code == 400
+    unknown = await client.get("/gateway/clients/12")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "client.unknown")
+
+
+async def test_messages_to_gateway_clients(client: httpx.AsyncClient, hub: FakeHub) -> None:
+    path = f"/gateway/clients/{hub.gateway.CLIENT}"
+    body = {"channel": "room", "data": "AAE=", "kind": "binary"}
+    assert (await client.post("/gateway/publish", json=body)).json() == {"sent": 5, "failed": 1, "silent": 0}
+    assert (await client.post(f"{path}/send", json={"data": "hi"})).json()["sent"] == 1
+    assert (await client.post(f"{path}/disconnect", json={"code": 4000})).status_code == 204
+    assert hub.calls == [
+        ("gateway.publish", "room", b"\x00\x01", True),
+        ("gateway.send", hub.gateway.CLIENT, b"hi", False),
+        ("gateway.disconnect", hub.gateway.CLIENT, 4000, "disconnected by an operator"),
+    ]
+    for data, kind in (("not base64", "binary"), ("\ud800", "text")):
+        content = json.dumps({"channel": "room", "data": data, "kind": kind})
+        wrong = await client.post("/gateway/publish", content=content, headers={"content-type": "application/json"})
+        assert (wrong.status_code, wrong.json()["error"]["where"]) == (400, "$.data")
+
+
+async def test_messages_to_gateway_clients_need_their_privilege(doors: DoorApp, hub: FakeHub) -> None:
+    async with client_of(doors, "reader-token") as reader:
+        assert (await reader.get("/gateway/clients")).status_code == 200
+        for path, body in (
+            ("/gateway/publish", {"channel": "room", "data": "x"}),
+            (f"/gateway/clients/{hub.gateway.CLIENT}/send", {"data": "x"}),
+            (f"/gateway/clients/{hub.gateway.CLIENT}/disconnect", {}),
+        ):
+            assert (await reader.post(path, json=body)).json()["error"]["code"] == "privilege.missing"
+        assert (await reader.get(f"/gateway/clients/{hub.gateway.CLIENT}")).status_code == 403
 
 
 async def test_health_and_reference_need_no_sign_in(doors: DoorApp) -> None:

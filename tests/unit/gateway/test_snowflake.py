@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from towline.clock import ManualClock
 from towline.errors import Unavailable
 from towline.gateway import snowflake
-from towline.gateway.snowflake import EPOCH_MS, Snowflakes, issued_ms, node_of
+from towline.gateway.snowflake import Snowflakes
+from towline.protocols.connmix.clientid import EPOCH_MS, issued_ms, node_of
 
 
 class Lease:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Enrolments, credentials, audit, gateway, health."""
+"""Enrolments, credentials, audit, health."""
 
 from __future__ import annotations
 
@@ -104,21 +104,6 @@ class AuditEntry(BaseModel):
 class AuditEntries(BaseModel):
     entries: list[AuditEntry]
     next: str | None
-
-
-class GatewayNode(BaseModel):
-    id: str
-    number: int
-    version: str | None
-    api_server: str | None
-    started_at: Timestamp | None
-    clients: int | None = Field(default=None, description="null when the node does not tell.")
-    links: int | None = None
-    channels: int | None = None
-
-
-class GatewayNodes(BaseModel):
-    nodes: list[GatewayNode]
 
 
 class Health(BaseModel):
