@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from towline.errors import InvalidInput, StartError
-from towline.gateway.queues import QueueFull
+from towline.errors import InvalidInput, StartError, Unavailable
 from towline.protocols.connmix.replies import frame_data
 from towline.protocols.connmix.requests import MAX_NAME_BYTES
 
@@ -41,7 +40,8 @@ class EchoEntry:
 
 class ForwardEntry:
     """``builtin:forward:TOPIC``: every message waits in a topic for back ends, as the documented
-    ``{"frame": {"type", "data", "finish"}}``. What finds no room is dropped; the queues count it."""
+    ``{"frame": {"type", "data", "finish"}}``. What finds no room is dropped; the queues count it. A client's next message
+    waits until a durable topic has the one before."""
 
     def __init__(self, topic: str) -> None:
         self.name = f"{FORWARD}{topic}"
@@ -50,9 +50,9 @@ class ForwardEntry:
     def on_handshake(self, conn: Connection, handshake: Handshake) -> None:
         """Nothing to do."""
 
-    def on_message(self, conn: Connection, message: Message) -> None:
+    def on_message(self, conn: Connection, message: Message) -> Awaitable[None] | None:
         kind, data = message
-        _forward(conn, self._topic, kind, data.encode() if isinstance(data, str) else data)
+        return _forward(conn, self._topic, kind, data.encode() if isinstance(data, str) else data)
 
     def on_close(self, conn: Connection, error: str | None) -> None:
         """Nothing to do."""
@@ -75,8 +75,9 @@ class RawEchoEntry:
     def protocol_encode(self, conn: RawConnection, data: bytes) -> bytes:
         return data
 
-    def on_message(self, conn: RawConnection, message: bytes) -> None:
+    def on_message(self, conn: RawConnection, message: bytes) -> Awaitable[None] | None:
         conn.send(message)
+        return None
 
     def on_close(self, conn: RawConnection, error: str | None) -> None:
         """Nothing to do."""
@@ -90,8 +91,8 @@ class RawForwardEntry(RawEchoEntry):
         self.name = f"{FORWARD}{topic}"
         self._topic = topic
 
-    def on_message(self, conn: RawConnection, message: bytes) -> None:
-        _forward(conn, self._topic, "binary", message)
+    def on_message(self, conn: RawConnection, message: bytes) -> Awaitable[None] | None:
+        return _forward(conn, self._topic, "binary", message)
 
 
 class LinesEntry(RawEchoEntry):
@@ -111,19 +112,27 @@ class LinesEntry(RawEchoEntry):
     def protocol_encode(self, conn: RawConnection, data: bytes) -> bytes:
         return data + b"\n"
 
-    def on_message(self, conn: RawConnection, message: bytes) -> None:
+    def on_message(self, conn: RawConnection, message: bytes) -> Awaitable[None] | None:
         try:
             message.decode()
         except UnicodeDecodeError:
-            _forward(conn, self._topic, "binary", message)
-        else:
-            _forward(conn, self._topic, "text", message)
+            return _forward(conn, self._topic, "binary", message)
+        return _forward(conn, self._topic, "text", message)
 
 
-def _forward(conn: Connection, topic: str, kind: Literal["text", "binary"], data: bytes) -> None:
+def _forward(conn: Connection, topic: str, kind: Literal["text", "binary"], data: bytes) -> Awaitable[None] | None:
+    queues, client_id = conn.queue
     try:
-        conn.queue.push(topic, frame_data(kind, data))
-    except (QueueFull, InvalidInput):
+        stored = queues.put(topic, frame_data(kind, data), client_id)
+    except (Unavailable, InvalidInput):
+        return None
+    return None if isinstance(stored, int) else _kept(stored)
+
+
+async def _kept(stored: Awaitable[int]) -> None:
+    try:
+        await stored
+    except Unavailable:
         pass
 
 
