@@ -21,29 +21,43 @@ MAX_PER_CONNECTION = 1000
 class Channel:
     """A name and its subscribers on this node. Exists while it has a subscriber."""
 
-    __slots__ = ("_writes", "behind", "members", "name", "pending")
+    __slots__ = ("_writes", "behind", "members", "name", "pending", "raw_members")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[Connection, None] = {}
+        """WebSocket clients: all get the same frame."""
+        self.raw_members: dict[Connection, None] = {}
+        """Clients of raw TCP ports: each gets what its own protocol makes of a message."""
         self.behind: dict[Connection, None] = {}
         """Members whose transports hold bytes back: the outbox looks after each of them."""
         self.pending = False
         """Whether the outbox holds frames for this channel in the present loop turn."""
         self._writes: tuple[Write, ...] | None = None
 
+    @property
+    def subscribers(self) -> int:
+        return len(self.members) + len(self.raw_members)
+
     def add(self, connection: Connection) -> None:
+        if connection.raw:
+            self.raw_members[connection] = None
+            return
         self.members[connection] = None
         self._writes = None
 
     def remove(self, connection: Connection) -> None:
+        if connection.raw:
+            self.raw_members.pop(connection, None)
+            return
         self.members.pop(connection, None)
         self.behind.pop(connection, None)
         self._writes = None
 
     def falls_behind(self, connection: Connection) -> None:
-        self.behind[connection] = None
-        self._writes = None
+        if not connection.raw:
+            self.behind[connection] = None
+            self._writes = None
 
     def caught_up(self, connection: Connection) -> None:
         self.behind.pop(connection, None)
@@ -88,7 +102,7 @@ class Channels:
     def leave(self, channel: Channel, connection: Connection) -> None:
         """Remove a subscriber; a channel without any is forgotten."""
         channel.remove(connection)
-        if not channel.members:
+        if not channel.members and not channel.raw_members:
             self._channels.pop(channel.name, None)
 
 

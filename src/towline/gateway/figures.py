@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from towline.gateway import metrics
 
 if TYPE_CHECKING:
     from towline.gateway.durable import DurableTopics
+    from towline.gateway.listener import ClientPort
     from towline.gateway.node import Node
     from towline.gateway.queues import Queues
 
@@ -19,22 +21,19 @@ def figures(node: Node) -> list[metrics.Value]:
     value = metrics.Value
     unreachable = node.mesh.counters.unreachable + node.queue_mesh.unreachable
     outbox, mesh, http = node.outbox.counters, node.mesh.counters, node.server.counters
-    messages = sum(port.counters.messages for port in node.ports)
     found = [
         value("connmix_engine_servers_clients", "Connected clients", len(node.realm.connections)),
-        value(
-            "connmix_engine_servers_read_messages_total",
-            "Messages from clients",
-            messages,
-            {"protocol": "websocket"},
-        ),
-        value(
+        *_by_protocol("connmix_engine_servers_read_messages_total", "Messages from clients", _read(node.ports)),
+        *_by_protocol(
             "connmix_engine_servers_send_messages_total",
-            "Frames for clients",
-            outbox.frames,
-            {"protocol": "websocket"},
+            "Messages for clients",
+            {"websocket": outbox.frames, "socket": outbox.frames_raw},
         ),
-        value("connmix_engine_servers_send_errors_total", "Frames refused", outbox.refused, {"protocol": "websocket"}),
+        *_by_protocol(
+            "connmix_engine_servers_send_errors_total",
+            "Messages refused",
+            {"websocket": outbox.refused, "socket": outbox.refused_raw},
+        ),
         value("towline_gateway_channels", "Channels with a subscriber", len(node.channels)),
         value("towline_gateway_behind", "Clients whose socket does not take all", len(node.outbox.behind)),
         value("towline_gateway_slow_total", "Clients disconnected as too slow", outbox.slow),
@@ -84,10 +83,10 @@ def figures(node: Node) -> list[metrics.Value]:
         found.append(
             value("towline_gateway_entry_errors_total", "Errors raised by entries", counters.entry_errors, label)
         )
-        events: dict[str, int] = getattr(port.entry, "events", {})
+        events: dict[str, int] = getattr(port.handler, "events", {})
         for event, count in events.items():
             found.append(
-                value("towline_gateway_script_events_total", "Loads of Lua scripts", count, {**label, "event": event})
+                value("towline_gateway_script_events_total", "Loads of scripts", count, {**label, "event": event})
             )
         for reason, count in counters.refused.items():
             found.append(value("towline_gateway_refused_total", "Upgrades refused", count, {**label, "reason": reason}))
@@ -102,6 +101,18 @@ def figures(node: Node) -> list[metrics.Value]:
     for name, count in node.bus_counters().items():
         found.append(value("towline_bus_events_total", "What the bus counts", count, {"event": name}))
     return found
+
+
+def _by_protocol(name: str, text: str, counts: Mapping[str, float]) -> list[metrics.Value]:
+    """One figure for each protocol, whether there is a port that speaks it or not (spec connmix §6)."""
+    return [metrics.Value(name, text, count, {"protocol": protocol}) for protocol, count in counts.items()]
+
+
+def _read(ports: list[ClientPort]) -> dict[str, float]:
+    counts = {"websocket": 0, "socket": 0}
+    for port in ports:
+        counts[port.settings.protocol] += port.counters.messages
+    return {**counts}
 
 
 def _queues(queues: Queues, late: int) -> list[metrics.Value]:

@@ -4,7 +4,8 @@
 Order holds for each connection. Two kinds of waiting frames make that cheap. ``pending`` of a connection holds what was
 sent to it alone. *Runs* hold what was published: consecutive publishes to one channel make one run, whose bytes are
 joined once for all subscribers. Runs are always younger than any ``pending``; a frame for one connection that comes after
-a run first turns the runs into ``pending`` of their subscribers.
+a run first turns the runs into ``pending`` of their subscribers. Clients of raw TCP ports are in no run: what they get is
+encoded for each of them.
 
 Bounds: a turn is flushed early at :data:`FLUSH_BYTES`, so a connection whose transport takes everything never holds more
 than that. A connection whose transport has bytes left over is *behind*: it is left out of the runs, and its frames are
@@ -36,14 +37,19 @@ class OutboxCounters:
     """Frames since the node started."""
 
     __slots__ = (
-        "abandoned", "dropped_newest", "dropped_oldest", "flushes", "frames", "refused", "slow", "stalled", "writes_failed",
+        "abandoned", "dropped_newest", "dropped_oldest", "flushes", "frames", "frames_raw", "refused",
+        "refused_raw", "slow", "stalled", "writes_failed",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.frames = 0
-        """accepted for a connection"""
+        """accepted for a WebSocket connection"""
+        self.frames_raw = 0
+        """accepted for a connection of a raw TCP port"""
         self.refused = 0
         """refused because a connection was too far behind or closing"""
+        self.refused_raw = 0
+        """the same on raw TCP ports, and what their protocol could not encode"""
         self.dropped_newest = 0
         """of those: dropped by the policy ``drop_newest``"""
         self.dropped_oldest = 0
@@ -85,6 +91,7 @@ class Outbox:
         self._on_slow = on_slow
         self._on_stalled = on_stalled
         self._dirty: list[Connection] = []
+        self._dirty_raw: list[Connection] = []
         self._runs: list[_Run] = []
         self._turn_bytes = 0
         self._scheduled = False
@@ -94,24 +101,27 @@ class Outbox:
     def send(self, connection: Connection, frame: bytes) -> bool:
         """Queue a frame for one connection. False when it was refused."""
         if connection.closing:
-            self.counters.refused += 1
+            self._count_refused(connection)
             return False
         if connection in self.behind:
             if self._keep(connection, frame):
                 return True
             self._give_up([connection])
             return False
-        if self._runs:
+        if self._runs and not connection.raw:
             self._settle_runs()
         size = len(frame)
         pending = connection.pending
         if not pending:
-            self._dirty.append(connection)
+            (self._dirty_raw if connection.raw else self._dirty).append(connection)
             if not self._scheduled:
                 self._scheduled = True
                 self._call_soon(self.flush)
         pending.append(frame)
-        self.counters.frames += 1
+        if connection.raw:
+            self.counters.frames_raw += 1
+        else:
+            self.counters.frames += 1
         connection.pending_bytes += size
         if connection.pending_bytes > FLUSH_BYTES:
             self._write_pending(connection)
@@ -235,12 +245,15 @@ class Outbox:
             if backlog.bounds.policy == "drop_oldest":
                 counters.dropped_oldest += backlog.make_room(size, held)
             if not backlog.fits(size, held):
-                counters.refused += 1
+                self._count_refused(connection)
                 if backlog.bounds.policy != "disconnect":
                     counters.dropped_newest += 1
                 return False
         backlog.add(frame)
-        counters.frames += 1
+        if connection.raw:
+            self.counters.frames_raw += 1
+        else:
+            self.counters.frames += 1
         return True
 
     def _give_up(self, connections: list[Connection]) -> None:
@@ -268,7 +281,18 @@ class Outbox:
 
     # -- inside
 
+    def _count_refused(self, connection: Connection) -> None:
+        if connection.raw:
+            self.counters.refused_raw += 1
+        else:
+            self.counters.refused += 1
+
     def _flush_all(self) -> None:
+        if self._dirty_raw:  # apart, so that they do not keep a turn from being one run
+            raw, self._dirty_raw = self._dirty_raw, []
+            for connection in raw:
+                if connection.pending:
+                    self._write_pending(connection)
         runs, dirty = self._runs, self._dirty
         if runs and len(runs) == 1 and not dirty:
             # The case that decides the speed of a fan-out: one channel, one joined write to each subscriber.

@@ -29,7 +29,6 @@ from towline.gateway.wsglue import QUIET
 from towline.protocols.connmix import replies
 from towline.protocols.connmix.codes import ApiError, Code, invalid
 from towline.protocols.connmix.requests import (
-    CALLS,
     ConnCall,
     MeshPublish,
     MeshSend,
@@ -338,6 +337,6 @@ class PushSocket(asyncio.Protocol):
 
 
 def check_call(function: str, arguments: list[Any]) -> None:
-    """``subscribe`` and ``unsubscribe`` want names (101); an unknown function is 301 at the connection's node."""
-    if function in CALLS and not arguments:
+    """``subscribe`` and ``unsubscribe`` want names (101); what else is wrong is 301 at the connection's node."""
+    if function in ("subscribe", "unsubscribe") and not arguments:
         raise invalid(f"`a` must not be empty for {function}")

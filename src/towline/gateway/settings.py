@@ -48,6 +48,9 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pool_size: Annotated[int, Meta(description="Connections at most; further commands wait", ge=1, le=1000)] = 20
 
 
+Protocol = Literal["websocket", "socket"]
+"""What clients of a port speak: ``socket`` is raw TCP, whose entry cuts bytes into messages."""
+
 MessageBytes = Annotated[int, Meta(ge=125, le=16 * 1024 * 1024)]
 SendBuffer = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -58,6 +61,7 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """One more port for clients, with its own entry. What is null is as the first port has it."""
 
     listen: Annotated[Address, Meta(description="Address of the port")]
+    protocol: Annotated[Protocol, Meta(description="As `gateway.protocol`")] = "websocket"
     path: Annotated[str, Meta(description="Path that clients connect to", pattern="^/")] = "/"
     entry: Annotated[
         str, Meta(description="Python or Lua file that handles this listener's connections, or a built-in")
@@ -176,12 +180,20 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     behind_proxy: Annotated[
         bool, Meta(description="TLS ends at a proxy in front; allows agents' links without it off loopback")
     ] = False
+    protocol: Annotated[
+        Protocol,
+        Meta(
+            description="What clients of the first port speak: `websocket`, or `socket` for raw TCP, whose entry cuts bytes "
+            "into messages; agents then need `link_listen`"
+        ),
+    ] = "websocket"
     path: Annotated[str, Meta(description="Path that clients connect to on the first port", pattern="^/")] = "/"
     entry: Annotated[
         str,
         Meta(
             description="What handles clients of the first port: a Python or Lua file, or a built-in: `builtin:echo`, "
-            "`builtin:forward:TOPIC` (every message waits in that topic for back ends); empty: no clients, agents only"
+            "`builtin:forward:TOPIC` (every message waits in that topic for back ends), on raw TCP `builtin:lines:TOPIC` too; "
+            "empty: no clients, agents only"
         ),
     ] = ""
     trusted: Annotated[
@@ -189,7 +201,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Meta(description="The Lua script of the first port is compiled: faster, but an endless loop stops the node"),
     ] = False
     reload_s: Annotated[
-        float, Meta(description="A changed Lua script of the first port runs within this time; 0: never", ge=0)
+        float, Meta(description="A changed script of the first port runs within this time; 0: never", ge=0)
     ] = 10.0
     options: Annotated[
         tuple[OptionSettings, ...], Meta(description="What `mix.server.option` gives the Lua script of the first port")
