@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from towline.errors import InvalidInput
@@ -21,28 +21,58 @@ MAX_PER_CONNECTION = 1000
 class Channel:
     """A name and its subscribers on this node. Exists while it has a subscriber."""
 
-    __slots__ = ("_writes", "members", "name", "pending")
+    __slots__ = ("_writes", "behind", "members", "name", "pending", "raw_members")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[Connection, None] = {}
+        """WebSocket clients: all get the same frame."""
+        self.raw_members: dict[Connection, None] = {}
+        """Clients of raw TCP ports: each gets what its own protocol makes of a message."""
+        self.behind: dict[Connection, None] = {}
+        """Members whose transports hold bytes back: the outbox looks after each of them."""
         self.pending = False
         """Whether the outbox holds frames for this channel in the present loop turn."""
         self._writes: tuple[Write, ...] | None = None
 
+    @property
+    def subscribers(self) -> int:
+        return len(self.members) + len(self.raw_members)
+
     def add(self, connection: Connection) -> None:
+        if connection.raw:
+            self.raw_members[connection] = None
+            return
         self.members[connection] = None
         self._writes = None
 
     def remove(self, connection: Connection) -> None:
+        if connection.raw:
+            self.raw_members.pop(connection, None)
+            return
         self.members.pop(connection, None)
+        self.behind.pop(connection, None)
         self._writes = None
+
+    def falls_behind(self, connection: Connection) -> None:
+        if not connection.raw:
+            self.behind[connection] = None
+            self._writes = None
+
+    def caught_up(self, connection: Connection) -> None:
+        self.behind.pop(connection, None)
+        self._writes = None
+
+    def quick(self) -> Iterable[Connection]:
+        """The members that are not behind."""
+        behind = self.behind
+        return [member for member in self.members if member not in behind] if behind else self.members
 
     @property
     def writes(self) -> tuple[Write, ...]:
-        """The members' transport writes, kept between changes: what a fan-out walks through."""
+        """Transport writes of the members that are not behind, kept between changes: what a fan-out walks through."""
         if self._writes is None:
-            self._writes = tuple(member.write for member in self.members)
+            self._writes = tuple(member.write for member in self.quick())
         return self._writes
 
 
@@ -72,7 +102,7 @@ class Channels:
     def leave(self, channel: Channel, connection: Connection) -> None:
         """Remove a subscriber; a channel without any is forgotten."""
         channel.remove(connection)
-        if not channel.members:
+        if not channel.members and not channel.raw_members:
             self._channels.pop(channel.name, None)
 
 

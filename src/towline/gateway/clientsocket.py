@@ -67,8 +67,9 @@ class ClientListener(WSListener):
             transport.send_close(picows_code(NO_NUMBER.code), NO_NUMBER.reason)
             transport.disconnect()
             return
-        # pause_writing() then comes as soon as the transport holds anything back, which is what "behind" means.
-        raw.set_write_buffer_limits(high=0)
+        # pause_writing() then comes as soon as the transport holds anything back, which is what "behind" means. (With a
+        # limit of 0 a TLS transport would say so when it holds nothing.)
+        raw.set_write_buffer_limits(high=1, low=0)
         connection = self._conn = Connection(
             client_id,
             port.realm,
@@ -126,13 +127,14 @@ class ClientListener(WSListener):
 
     def pause_writing(self) -> None:
         connection = getattr(self, "_conn", None)
-        if connection is not None and not connection.closing:
-            self._port.realm.outbox.behind[connection] = None
+        if connection is not None:
+            port = self._port
+            port.realm.outbox.fell_behind(connection, port.bounds)
 
     def resume_writing(self) -> None:
         connection = getattr(self, "_conn", None)
         if connection is not None:
-            self._port.realm.outbox.behind.pop(connection, None)
+            self._port.realm.outbox.caught_up(connection)
 
     # -- frames
 

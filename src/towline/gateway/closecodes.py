@@ -41,6 +41,7 @@ SILENT = CloseCode(3002, "silent", "nothing heard", "Nothing, not even a ping, c
 NO_NUMBER = CloseCode(3003, "no_number", "node not ready", "The node has no node number at present; try another.")
 HANDSHAKE = CloseCode(3004, "handshake_timeout", "sign-in took too long", "A link did not sign in within 10 s.")
 NO_HUB = CloseCode(3005, "hub_unavailable", "no hub", "No hub was there to sign the link in.")
+STALLED = CloseCode(3006, "stalled", "takes nothing", "The socket took nothing for `gateway.write_timeout_s`.")
 OPERATOR = CloseCode(3020, "operator", "disconnected by an operator", "An operator disconnected the client.")
 
 OPERATOR_OUT = CloseCode(
@@ -49,7 +50,7 @@ OPERATOR_OUT = CloseCode(
 UNKNOWN_LINK = CloseCode(3500, "link_protocol", "not a link", "An agent's link sent something that is no link frame.")
 ALL = (
     NORMAL, PROTOCOL, BAD_TEXT, TOO_BIG, FAILED,
-    DRAINING, SLOW, SILENT, NO_NUMBER, HANDSHAKE, NO_HUB, OPERATOR,
+    DRAINING, SLOW, SILENT, NO_NUMBER, HANDSHAKE, NO_HUB, STALLED, OPERATOR,
     OPERATOR_OUT, UNKNOWN_LINK,
 )  # fmt: skip
 """Every code of a node's own; hubs close links with codes of docs/reference/close-codes.md too."""

@@ -12,7 +12,7 @@ import msgspec
 from towline.errors import Conflict, InvalidInput
 from towline.gateway.channels import MAX_PER_CONNECTION, Channel, Channels, check_channel
 from towline.gateway.closecodes import NORMAL
-from towline.gateway.frames import binary_frame, text_frame
+from towline.gateway.frames import binary_frame, data_frame, text_frame
 from towline.gateway.queues import ConnectionQueue, Queues
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Realm:
         self.outbox = outbox
         self.channels = channels
         self.connections: dict[str, Connection] = {}
+        self.encoding = False
+        """Whether a raw port's ``protocol_encode`` runs at this moment."""
         self.mesh: Mesh
         self.queues: Queues
 
@@ -56,6 +58,8 @@ class Connection:
         "queued",
         "write",
     )
+    raw = False
+    """Whether this is a :class:`~towline.gateway.rawconnection.RawConnection`: its messages are bytes without frames."""
 
     def __init__(
         self,
@@ -125,7 +129,8 @@ class Connection:
         for name in names:
             if name not in self.channels:
                 realm.outbox.settle_channel(realm.channels.get(name))
-                self.channels[name] = realm.channels.join(name, self)
+                channel = self.channels[name] = realm.channels.join(name, self)
+                realm.outbox.joined(self, channel)
 
     def unsubscribe(self, *names: str) -> None:
         """End subscriptions; a channel that is not subscribed is passed over."""
@@ -184,6 +189,10 @@ class Connection:
         self._disconnect(code, reason)
 
     # -- what the node uses
+
+    def deliver(self, data: bytes, binary: bool) -> bool:
+        """Queue what was sent to this client through the mesh. False when it was refused."""
+        return self._realm.outbox.send(self, data_frame(data, binary))
 
     def detach(self) -> None:
         """Take no further frames: leave channels and table, wake waiters."""

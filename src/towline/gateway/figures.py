@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from towline.gateway import metrics
 
 if TYPE_CHECKING:
+    from towline.gateway.durable import DurableTopics
+    from towline.gateway.listener import ClientPort
     from towline.gateway.node import Node
     from towline.gateway.queues import Queues
 
@@ -18,25 +21,23 @@ def figures(node: Node) -> list[metrics.Value]:
     value = metrics.Value
     unreachable = node.mesh.counters.unreachable + node.queue_mesh.unreachable
     outbox, mesh, http = node.outbox.counters, node.mesh.counters, node.server.counters
-    messages = sum(port.counters.messages for port in node.ports)
     found = [
         value("connmix_engine_servers_clients", "Connected clients", len(node.realm.connections)),
-        value(
-            "connmix_engine_servers_read_messages_total",
-            "Messages from clients",
-            messages,
-            {"protocol": "websocket"},
-        ),
-        value(
+        *_by_protocol("connmix_engine_servers_read_messages_total", "Messages from clients", _read(node.ports)),
+        *_by_protocol(
             "connmix_engine_servers_send_messages_total",
-            "Frames for clients",
-            outbox.frames,
-            {"protocol": "websocket"},
+            "Messages for clients",
+            {"websocket": outbox.frames, "socket": outbox.frames_raw},
         ),
-        value("connmix_engine_servers_send_errors_total", "Frames refused", outbox.refused, {"protocol": "websocket"}),
+        *_by_protocol(
+            "connmix_engine_servers_send_errors_total",
+            "Messages refused",
+            {"websocket": outbox.refused, "socket": outbox.refused_raw},
+        ),
         value("towline_gateway_channels", "Channels with a subscriber", len(node.channels)),
         value("towline_gateway_behind", "Clients whose socket does not take all", len(node.outbox.behind)),
         value("towline_gateway_slow_total", "Clients disconnected as too slow", outbox.slow),
+        value("towline_gateway_stalled_total", "Clients disconnected as their socket took nothing", outbox.stalled),
         value("towline_gateway_mesh_publishes_total", "Publishes that began here", mesh.publishes),
         value("towline_gateway_mesh_sends_total", "Sends that began here", mesh.sends),
         value("towline_gateway_mesh_silent_total", "Answers of other nodes that did not come", mesh.silent),
@@ -53,6 +54,11 @@ def figures(node: Node) -> list[metrics.Value]:
         value("towline_gateway_links", "Links of agents", len(node.links)),
         value("towline_gateway_loop_lag_seconds", "Worst delay of the event loop in a minute", node.loop_lag.worst),
     ]
+    dropped = {"newest": outbox.dropped_newest, "oldest": outbox.dropped_oldest, "abandoned": outbox.abandoned}
+    for reason, count in dropped.items():
+        found.append(
+            value("towline_gateway_dropped_total", "Frames dropped of slow clients", count, {"reason": reason})
+        )
     for reason, count in http.refused.items():
         found.append(value("towline_gateway_api_refused_total", "Refused by the push API", count, {"reason": reason}))
     for code, count in node.sockets.errors.items():
@@ -77,10 +83,10 @@ def figures(node: Node) -> list[metrics.Value]:
         found.append(
             value("towline_gateway_entry_errors_total", "Errors raised by entries", counters.entry_errors, label)
         )
-        events: dict[str, int] = getattr(port.entry, "events", {})
+        events: dict[str, int] = getattr(port.handler, "events", {})
         for event, count in events.items():
             found.append(
-                value("towline_gateway_script_events_total", "Loads of Lua scripts", count, {**label, "event": event})
+                value("towline_gateway_script_events_total", "Loads of scripts", count, {**label, "event": event})
             )
         for reason, count in counters.refused.items():
             found.append(value("towline_gateway_refused_total", "Upgrades refused", count, {**label, "reason": reason}))
@@ -89,10 +95,24 @@ def figures(node: Node) -> list[metrics.Value]:
                 value("towline_gateway_closed_total", "Clients gone, by cause", count, {**label, "cause": cause})
             )
     found.extend(_queues(node.queues, node.queue_mesh.late))
+    if node.queues.durable is not None:
+        found.extend(_durable(node.queues.durable))
     found.extend(node.links.figures())
     for name, count in node.bus_counters().items():
         found.append(value("towline_bus_events_total", "What the bus counts", count, {"event": name}))
     return found
+
+
+def _by_protocol(name: str, text: str, counts: Mapping[str, float]) -> list[metrics.Value]:
+    """One figure for each protocol, whether there is a port that speaks it or not (spec connmix §6)."""
+    return [metrics.Value(name, text, count, {"protocol": protocol}) for protocol, count in counts.items()]
+
+
+def _read(ports: list[ClientPort]) -> dict[str, float]:
+    counts = {"websocket": 0, "socket": 0}
+    for port in ports:
+        counts[port.settings.protocol] += port.counters.messages
+    return {**counts}
 
 
 def _queues(queues: Queues, late: int) -> list[metrics.Value]:
@@ -115,6 +135,40 @@ def _queues(queues: Queues, late: int) -> list[metrics.Value]:
         found.append(
             value("towline_gateway_queue_refused_total", "Pushes and consumers refused", count, {"reason": reason})
         )
+    return found
+
+
+def _durable(durable: DurableTopics) -> list[metrics.Value]:
+    value, counters = metrics.Value, durable.counters
+    found = [
+        value("towline_gateway_topic_pending", "Pushes on their way to the store", durable.pending),
+        value("towline_gateway_topic_pushed_total", "Messages stored in durable topics", counters.pushed),
+        value("towline_gateway_topic_delivered_total", "Messages of them given to consumers", counters.delivered),
+        value("towline_gateway_topic_redelivered_total", "Of those: not for the first time", counters.redelivered),
+        value("towline_gateway_topic_acked_total", "Messages acked", counters.acked),
+        value("towline_gateway_topic_nacked_total", "Messages nacked", counters.nacked),
+        value("towline_gateway_topic_expired_total", "Messages not acked in time", counters.expired),
+        value("towline_gateway_topic_lost_total", "Messages whose consumer left without an ack", counters.lost),
+        value("towline_gateway_topic_undead_total", "Dead letters that their topic did not take", counters.undead),
+    ]
+    # The names are those of the settings.
+    for name, messages, size, unacked in durable.figures():
+        label = {"topic": name}
+        found += [
+            value("towline_gateway_topic_messages", "Messages that a durable topic holds", messages, label),
+            value("towline_gateway_topic_bytes", "What they take", size, label),
+            value("towline_gateway_topic_unacked", "Of them: with consumers of this node", unacked, label),
+        ]
+    for reason, count in counters.dead.items():
+        found.append(
+            value("towline_gateway_topic_dead_total", "Moved to a dead-letter topic", count, {"reason": reason})
+        )
+    for reason, count in counters.refused.items():
+        found.append(
+            value("towline_gateway_topic_refused_total", "Pushes and acks that failed", count, {"reason": reason})
+        )
+    for event, count in durable.store_counters().items():
+        found.append(value("towline_gateway_topic_store_total", "What the store counts", count, {"event": event}))
     return found
 
 

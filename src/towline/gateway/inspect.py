@@ -144,7 +144,7 @@ class Inspector:
         connections = self._node.realm.connections
         if ask.channel:
             channel = self._node.channels.get(ask.channel)
-            ids = [] if channel is None else [one.id for one in channel.members]
+            ids = [] if channel is None else [one.id for one in (*channel.members, *channel.raw_members)]
             ids = await asyncio.to_thread(sorted, ids, key=int) if len(ids) > PIECE else sorted(ids, key=int)
         else:
             ids = list(connections)
@@ -189,8 +189,8 @@ class Inspector:
         return wire.ClientDetails(
             client=self._row(one),
             listen=join_address(*port.address),
-            entry=port.entry.name if port.entry else "",
-            protocol=_protocol(port),
+            entry=port.handler.name if port.handler else "",
+            protocol=port.settings.protocol,
             path=wire.clean(handshake.path)[:2048],
             user_agent=wire.clean(handshake.headers.get("User-Agent", ""))[:1024],
             context=context,
@@ -250,11 +250,11 @@ def _fitting(rows: Iterable[_T], size: Callable[[_T], int], budget: int = wire.L
 
 
 def _fullest(channel: Channel) -> tuple[int, str]:
-    return -len(channel.members), channel.name
+    return -channel.subscribers, channel.name
 
 
 def _channel(channel: Channel) -> wire.Channel:
-    return wire.Channel(wire.clean(channel.name), len(channel.members))
+    return wire.Channel(wire.clean(channel.name), channel.subscribers)
 
 
 def _topic(topic: Topic) -> wire.Topic:
@@ -273,9 +273,9 @@ def _listener(port: ClientPort) -> wire.Listener:
         number=port.number,
         listen=join_address(*port.address),
         path=port.settings.path,
-        protocol=_protocol(port),
+        protocol=port.settings.protocol,
         tls=bool(port.settings.certificate),
-        entry=port.entry.name if port.entry else "",
+        entry=port.handler.name if port.handler else "",
         clients=len(port.clients),
         accepted=counters.accepted,
         messages=counters.messages,
@@ -283,10 +283,6 @@ def _listener(port: ClientPort) -> wire.Listener:
         refused=dict(counters.refused),
         closed=dict(counters.closed),
     )
-
-
-def _protocol(port: ClientPort) -> str:
-    return str(getattr(port, "protocol", "websocket"))
 
 
 def _id_number(client_id: str) -> int:

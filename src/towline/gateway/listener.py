@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from picows import (
     WSListener,
@@ -22,14 +23,28 @@ from picows import (
 
 from towline.gateway.clientsocket import ClientListener
 from towline.gateway.connections import Connection, Realm
-from towline.gateway.entries.base import ClosingEntry, Entry
-from towline.gateway.portsettings import PortSettings
+from towline.gateway.entries.base import ClosingEntry, Entry, RawEntry
+from towline.gateway.portsettings import PortSettings, bounds_of
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.wsglue import open_port
 
 log = logging.getLogger("towline.gateway")
 
 Route = Callable[[WSUpgradeRequest], WSListener]
+
+
+class Client(Protocol):
+    """A connected client, as its port looks after it."""
+
+    last_seen: float
+
+    def silent(self) -> None:
+        """Nothing was heard for the read timeout."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        ...
 
 
 class PortCounters:
@@ -65,13 +80,16 @@ class ClientPort:
         self.realm = realm
         self.ids = ids
         self.settings = settings
+        self.bounds = bounds_of(settings)
         self.number = number
         self.path = settings.path.encode()
         self.entry = entry
+        self.handler: Entry | RawEntry | None = entry
+        """The entry, of whichever kind the port's is."""
         self.routes = {route.encode(): make for route, make in (routes or {}).items()}
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
-        self.clients: dict[ClientListener, None] = {}
+        self.clients: dict[Client, None] = {}
         self.counters = PortCounters()
         self.draining = False
         self.address: tuple[str, int] = ("", 0)
@@ -83,7 +101,7 @@ class ClientPort:
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen. OSError when the address cannot be had."""
-        self._server = await open_port(
+        server = await open_port(
             self._accept,
             self._unfinished,
             host,
@@ -92,7 +110,11 @@ class ClientPort:
             handshake_s=self.settings.handshake_timeout_s,
             max_frame=max(self.settings.max_message_bytes, 64 * 1024),
         )
-        for one in self._server.sockets:
+        self._listens(server)
+
+    def _listens(self, server: asyncio.Server) -> None:
+        self._server = server
+        for one in server.sockets:
             if self.settings.send_buffer_bytes:
                 # Accepted sockets inherit it. The kernel doubles the figure for its own book-keeping.
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.settings.send_buffer_bytes // 2)
@@ -114,8 +136,8 @@ class ClientPort:
 
     async def close_entry(self) -> None:
         """The entry ends what it holds besides connections: a Lua script's file watch, its Redis connections."""
-        if isinstance(self.entry, ClosingEntry):
-            await self.entry.close()
+        if isinstance(self.handler, ClosingEntry):
+            await self.handler.close()
 
     # -- upgrade
 
@@ -125,14 +147,20 @@ class ClientPort:
         if make is None and (path != self.path or self.entry is None):
             self.counters.refused["unknown_path"] += 1
             return None
-        if self.draining or not self.ids.ready:
-            self.counters.refused["draining" if self.draining else "no_number"] += 1
+        if (reason := self.refusal()) is not None:
+            self.counters.refused[reason] += 1
             return _unavailable(b"the node is going down\n" if self.draining else b"the node is not ready\n")
         # A browser may send "keep-alive, Upgrade", which picows does not take for an upgrade.
         connection = request.headers.get("Connection", "")
         if "upgrade" in (word.strip() for word in connection.lower().split(",")):
             request.headers["Connection"] = "upgrade"
         return make(request) if make is not None else ClientListener(self)
+
+    def refusal(self) -> str | None:
+        """Why no client can be taken just now."""
+        if self.draining:
+            return "draining"
+        return None if self.ids.ready else "no_number"
 
     def _unfinished(self, reason: str) -> None:
         self.counters.refused[reason] += 1
@@ -157,7 +185,7 @@ class ClientPort:
             "entry failed",
             exc_info=error,
             extra={
-                "entry": self.entry.name if self.entry else "",
+                "entry": self.handler.name if self.handler else "",
                 "callback": callback,
                 "client_id": connection.id if connection else "",
                 "unreported": self._unreported,

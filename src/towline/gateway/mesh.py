@@ -212,14 +212,18 @@ class Mesh:
         found = self._realm.channels.get(channel)
         if found is None:
             return 0, 0
-        return self._realm.outbox.publish(found, data_frame(data, binary))
+        sent, failed = self._realm.outbox.publish(found, data_frame(data, binary))
+        if found.raw_members:
+            members = list(found.raw_members)
+            taken = sum(member.deliver(data, binary) for member in members)
+            return sent + taken, failed + len(members) - taken
+        return sent, failed
 
     def _send_here(self, client_id: str, data: bytes, binary: bool) -> Outcome:
         connection: Connection | None = self._realm.connections.get(client_id)
         if connection is None:
             return NOBODY
-        accepted = self._realm.outbox.send(connection, data_frame(data, binary))
-        return Outcome(1, 0) if accepted else Outcome(0, 1)
+        return Outcome(1, 0) if connection.deliver(data, binary) else Outcome(0, 1)
 
     # -- other nodes
 
@@ -375,7 +379,7 @@ def send_problem(client_id: str, outcome: Outcome) -> ApiError | None:
     if outcome.sent:
         return None
     if outcome.failed:
-        reason = f"client {client_id[:40]} is too far behind or closing"
+        reason = f"client {client_id[:40]} is too far behind, closing, or its protocol cannot encode this"
     elif outcome.silent:
         reason = f"the node of client {client_id[:40]} did not answer in time"
     else:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 from towline.errors import StartError
 from towline.gateway.connections import Realm
-from towline.gateway.entries.base import Entry
-from towline.gateway.entries.load import load_entry
+from towline.gateway.entries.load import load_entry, load_raw_entry
 from towline.gateway.entries.options import ScriptOptions
 from towline.gateway.listener import ClientPort, Route
 from towline.gateway.portsettings import PortSettings, first_port, further_ports, link_port
 from towline.gateway.queues import Queues
+from towline.gateway.rawport import RawPort
 from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, split_address
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.tls import tls_context
@@ -42,8 +42,10 @@ class Ports:
         first = first_port(settings)
         links = {LINK_PATH: link}
         own = link_port(settings) if settings.link_listen else None
-        await self._open(first, links if own is None and self._link_allowed(first, bool(first.entry)) else {})
-        self.link_address = self.all[0].address
+        shared = own is None and self._link_allowed(first, bool(first.entry))
+        await self._open(first, links if shared else {})
+        if first.protocol != "socket":
+            self.link_address = self.all[0].address
         if own is not None and self._link_allowed(own, False):
             await self._open(own, links)
             self.link_address = self.all[-1].address
@@ -52,8 +54,14 @@ class Ports:
 
     async def _open(self, settings: PortSettings, routes: Mapping[str, Route]) -> None:
         tls = tls_context(settings)
-        entry = self._entry(settings)
-        port = ClientPort(self._realm, self._ids, settings, entry=entry, routes=routes, number=len(self.all))
+        port: ClientPort
+        place, options = len(self.all), self._options(settings)
+        if settings.protocol == "socket":
+            raw = load_raw_entry(settings.entry, f"{settings.where}.entry", options)
+            port = RawPort(self._realm, self._ids, settings, raw, place)
+        else:
+            entry = load_entry(settings.entry, f"{settings.where}.entry", options) if settings.entry else None
+            port = ClientPort(self._realm, self._ids, settings, entry=entry, routes=routes, number=place)
         self.all.append(port)
         host, number = address_of(settings.listen, settings.address_key)
         try:
@@ -61,11 +69,9 @@ class Ports:
         except OSError as error:
             raise cannot_listen(error, settings.listen, settings.address_key) from None
 
-    def _entry(self, settings: PortSettings) -> Entry | None:
-        if not settings.entry:
-            return None
+    def _options(self, settings: PortSettings) -> ScriptOptions:
         shared = self._settings
-        options = ScriptOptions(
+        return ScriptOptions(
             trusted=settings.trusted,
             reload_s=settings.reload_s,
             callback_ms=shared.lua_callback_ms,
@@ -74,10 +80,12 @@ class Ports:
             redis=shared.redis,
             queue=self._queues,
         )
-        return load_entry(settings.entry, f"{settings.where}.entry", options)
 
     def _link_allowed(self, port: PortSettings, has_clients: bool) -> bool:
         """Agents' links off loopback need TLS. A port that has clients too opens without the link, and says so."""
+        if port.protocol == "socket":
+            log.warning("agents cannot connect here: give gateway.link_listen", extra={"listen": port.listen})
+            return False
         host, _ = address_of(port.listen, port.address_key)
         if port.certificate or self._settings.behind_proxy or is_loopback(host):
             return True

@@ -9,9 +9,13 @@ from collections.abc import Iterator
 import msgspec
 
 from towline.errors import StartError
-from towline.gateway.settings import GatewaySettings, ListenerSettings, OptionSettings
+from towline.gateway.backlog import Bounds, Policy
+from towline.gateway.settings import GatewaySettings, ListenerSettings, OptionSettings, Protocol
 
-INHERITED = ("max_message_bytes", "send_buffer_bytes", "read_timeout_s", "handshake_timeout_s")
+INHERITED = (
+    "max_message_bytes", "send_buffer_bytes", "read_timeout_s", "handshake_timeout_s",
+    "outbox_bytes", "outbox_policy", "write_timeout_s",
+)  # fmt: skip
 """A listener that leaves one of these null has the first port's."""
 
 
@@ -21,6 +25,7 @@ class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
     where: str
     address_key: str
     listen: str
+    protocol: Protocol
     path: str
     entry: str
     trusted: bool
@@ -32,6 +37,14 @@ class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
     send_buffer_bytes: int
     read_timeout_s: float
     handshake_timeout_s: float
+    outbox_bytes: int
+    outbox_policy: Policy
+    write_timeout_s: float
+
+
+def bounds_of(settings: PortSettings) -> Bounds:
+    """How far behind a connection of this port may be."""
+    return Bounds(settings.outbox_bytes, settings.outbox_policy, settings.write_timeout_s)
 
 
 def first_port(settings: GatewaySettings) -> PortSettings:
@@ -40,6 +53,7 @@ def first_port(settings: GatewaySettings) -> PortSettings:
         where="gateway",
         address_key="gateway.clients_listen",
         listen=settings.clients_listen,
+        protocol=settings.protocol,
         path=settings.path,
         entry=settings.entry,
         trusted=settings.trusted,
@@ -54,7 +68,8 @@ def first_port(settings: GatewaySettings) -> PortSettings:
 def link_port(settings: GatewaySettings) -> PortSettings:
     """The port at ``gateway.link_listen``, for agents only."""
     first = first_port(settings)
-    return msgspec.structs.replace(first, address_key="gateway.link_listen", listen=settings.link_listen, entry="")
+    own = {"address_key": "gateway.link_listen", "listen": settings.link_listen, "protocol": "websocket", "entry": ""}
+    return msgspec.structs.replace(first, **own)
 
 
 def further_ports(settings: GatewaySettings) -> Iterator[PortSettings]:
@@ -68,6 +83,7 @@ def further_ports(settings: GatewaySettings) -> Iterator[PortSettings]:
             where=where,
             address_key=f"{where}.listen",
             listen=listener.listen,
+            protocol=listener.protocol,
             path=listener.path,
             entry=listener.entry,
             trusted=listener.trusted,

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from towline.errors import StartError
+from towline.gateway.backlog import Policy
 
 Address = Annotated[str, Meta(min_length=3)]
 
@@ -47,15 +48,20 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pool_size: Annotated[int, Meta(description="Connections at most; further commands wait", ge=1, le=1000)] = 20
 
 
+Protocol = Literal["websocket", "socket"]
+"""What clients of a port speak: ``socket`` is raw TCP, whose entry cuts bytes into messages."""
+
 MessageBytes = Annotated[int, Meta(ge=125, le=16 * 1024 * 1024)]
 SendBuffer = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+OutboxBytes = Annotated[int, Meta(ge=65536)]
 
 
 class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One more port for clients, with its own entry. What is null is as the first port has it."""
 
     listen: Annotated[Address, Meta(description="Address of the port")]
+    protocol: Annotated[Protocol, Meta(description="As `gateway.protocol`")] = "websocket"
     path: Annotated[str, Meta(description="Path that clients connect to", pattern="^/")] = "/"
     entry: Annotated[
         str, Meta(description="Python or Lua file that handles this listener's connections, or a built-in")
@@ -75,10 +81,57 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     send_buffer_bytes: Annotated[SendBuffer | None, Meta(description="As `gateway.send_buffer_bytes`")] = None
     read_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.read_timeout_s`")] = None
     handshake_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.handshake_timeout_s`")] = None
+    write_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.write_timeout_s`")] = None
+    outbox_bytes: Annotated[OutboxBytes | None, Meta(description="As `gateway.outbox_bytes`")] = None
+    outbox_policy: Annotated[Policy | None, Meta(description="As `gateway.outbox_policy`")] = None
+
+
+class TopicSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A topic that outlives its node."""
+
+    name: Annotated[str, Meta(description="Name of the topic", min_length=1, max_length=200)]
+    durable: Annotated[
+        bool,
+        Meta(description="Keep its messages on disk until they are acked; false: as if the topic were not listed here"),
+    ] = True
+    max_messages: Annotated[
+        int, Meta(description="Messages that it may hold; a push to a full topic is an error", ge=1)
+    ] = 1_000_000
+    max_bytes: Annotated[
+        int, Meta(description="What its messages may take together, 256 bytes a message added", ge=65536)
+    ] = 1024 * 1024 * 1024
+    ack: Annotated[
+        Literal["client", "auto"],
+        Meta(
+            description="`client`: a message is gone once its consumer says `queue.ack`; `auto`: once it is written to "
+            "its consumer, for consumers that know nothing of acks"
+        ),
+    ] = "client"
+    ack_s: Annotated[
+        float, Meta(description="A message that is not acked within this time is delivered again", ge=1, le=86400)
+    ] = 30.0
+    max_unacked: Annotated[
+        int,
+        Meta(description="Messages that one consumer may have without an ack; then it gets no more", ge=1, le=10_000),
+    ] = 100
+    max_deliveries: Annotated[
+        int,
+        Meta(
+            description="So often a message is delivered; then it goes to `dead_letter`. 0: for ever", ge=0, le=10_000
+        ),
+    ] = 5
+    dead_letter: Annotated[
+        str,
+        Meta(
+            description="Durable topic for messages that nobody acked; empty: the name with `.dead` behind it. It need "
+            "not be listed: then it has this topic's limits and delivers for ever",
+            max_length=205,
+        ),
+    ] = ""
 
 
 class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Topics in memory."""
+    """Topics in memory, and which are durable."""
 
     topic_size: Annotated[
         int, Meta(description="Messages that may wait in one topic; a push to a full topic is an error", ge=1)
@@ -89,6 +142,10 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_bytes: Annotated[
         int, Meta(description="What may wait in all topics of one node together, 256 bytes a message added", ge=65536)
     ] = 256 * 1024 * 1024
+    topics: Annotated[
+        tuple[TopicSettings, ...],
+        Meta(description="Topics that are durable; without `bus.url` in a SQLite file in `data`, with it in JetStream"),
+    ] = ()
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,12 +165,20 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     behind_proxy: Annotated[
         bool, Meta(description="TLS ends at a proxy in front; allows agents' links without it off loopback")
     ] = False
+    protocol: Annotated[
+        Protocol,
+        Meta(
+            description="What clients of the first port speak: `websocket`, or `socket` for raw TCP, whose entry cuts bytes "
+            "into messages; agents then need `link_listen`"
+        ),
+    ] = "websocket"
     path: Annotated[str, Meta(description="Path that clients connect to on the first port", pattern="^/")] = "/"
     entry: Annotated[
         str,
         Meta(
             description="What handles clients of the first port: a Python or Lua file, or a built-in: `builtin:echo`, "
-            "`builtin:forward:TOPIC` (every message waits in that topic for back ends); empty: no clients, agents only"
+            "`builtin:forward:TOPIC` (every message waits in that topic for back ends), on raw TCP `builtin:lines:TOPIC` too; "
+            "empty: no clients, agents only"
         ),
     ] = ""
     trusted: Annotated[
@@ -121,7 +186,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Meta(description="The Lua script of the first port is compiled: faster, but an endless loop stops the node"),
     ] = False
     reload_s: Annotated[
-        float, Meta(description="A changed Lua script of the first port runs within this time; 0: never", ge=0)
+        float, Meta(description="A changed script of the first port runs within this time; 0: never", ge=0)
     ] = 10.0
     options: Annotated[
         tuple[OptionSettings, ...], Meta(description="What `mix.server.option` gives the Lua script of the first port")
@@ -154,18 +219,24 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         int, Meta(description="Longest data of one send or publish; what a bus message can carry", ge=1, le=250_000)
     ] = 240 * 1024
     outbox_bytes: Annotated[
-        int,
-        Meta(
-            description="What may wait for one client in this process; a client further behind is disconnected",
-            ge=65536,
-        ),
+        OutboxBytes, Meta(description="What may wait for one client in this process; then `outbox_policy` decides")
     ] = 1024 * 1024
+    outbox_policy: Annotated[
+        Policy,
+        Meta(
+            description="When a frame finds no room: `disconnect` the client, `drop_newest` (the frame counts as failed) "
+            "or `drop_oldest` (what waits longest goes)"
+        ),
+    ] = "disconnect"
     send_buffer_bytes: Annotated[
         SendBuffer, Meta(description="The kernel's send buffer for one client (SO_SNDBUF); 0 leaves it to the system")
     ] = 256 * 1024
     read_timeout_s: Annotated[
         Seconds, Meta(description="A client that sends nothing, not even a ping, for this long is disconnected")
     ] = 60.0
+    write_timeout_s: Annotated[
+        Seconds, Meta(description="A client whose socket takes nothing for this long, while something waits, is closed")
+    ] = 10.0
     handshake_timeout_s: Annotated[Seconds, Meta(description="Time for a client to finish its upgrade")] = 5.0
     api_header_bytes: Annotated[int, Meta(description="Longest head of a request to the push API", ge=1024)] = 16 * 1024
     api_body_bytes: Annotated[int, Meta(description="Longest body of a request to the push API", ge=1024)] = 512 * 1024

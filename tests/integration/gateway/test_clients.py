@@ -92,7 +92,8 @@ async def test_waiting_holds_back_one_client_only(entry: str) -> None:
             await one.send(f"behind {number}")
         await other.send("meanwhile")
         assert await other.recv() == "meanwhile"
-        waiting = next(client for client in node.ports[0].clients if client._busy is not None)
+        sockets: list[Any] = list(node.ports[0].clients)
+        waiting = next(client for client in sockets if client._busy is not None)
         await until(lambda: len(waiting._waiting or ()) >= 16)
         waiting._conn.set_context({"go": 5})
         assert [await one.recv() for _ in range(41)] == ["waited for 5", *(f"behind {number}" for number in range(40))]

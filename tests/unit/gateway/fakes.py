@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from towline.gateway.backlog import Bounds, Policy
 from towline.gateway.channels import Channels
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.base import Handshake
@@ -39,6 +40,7 @@ class Socket:
         self.held = 0
         self.closed: tuple[int, str] | None = None
         self.on_held: Callable[[], None] = lambda: None
+        self.on_free: Callable[[], None] = lambda: None
         self.broken = False
 
     def write(self, data: bytes) -> None:
@@ -50,6 +52,14 @@ class Socket:
         if taken < len(data):
             self.held += len(data) - taken
             self.on_held()
+
+    def take(self, size: int) -> None:
+        """The peer reads: the transport writes what it held, and has room for the rest of ``size``."""
+        taken = min(self.held, size)
+        self.held -= taken
+        self.room += size - taken
+        if taken and not self.held:
+            self.on_free()
 
     def disconnect(self, code: int, reason: str) -> None:
         self.closed = (code, reason)
@@ -70,15 +80,21 @@ class Request:
 class World:
     """A realm and what is connected to it."""
 
-    def __init__(self, limit: int = 1024 * 1024) -> None:
+    def __init__(self, limit: int = 1024 * 1024, policy: Policy = "disconnect") -> None:
         self.turns = Turns()
         self.slow: list[Connection] = []
-        self.outbox = Outbox(self.turns.call_soon, limit, self._on_slow)
+        self.stalled: list[Connection] = []
+        self.bounds = Bounds(limit, policy, write_timeout_s=10)
+        self.outbox = Outbox(self.turns.call_soon, self._on_slow, self._on_stalled)
         self.realm = Realm(self.outbox, Channels())
 
     def _on_slow(self, connection: Connection) -> None:
         self.slow.append(connection)
         connection.close(3001, "too slow")
+
+    def _on_stalled(self, connection: Connection) -> None:
+        self.stalled.append(connection)
+        connection.close(3006, "takes nothing")
 
     def connect(self, *channels: str, room: int = 1 << 40) -> tuple[Connection, Socket]:
         socket = Socket(room)
@@ -91,7 +107,8 @@ class World:
             lambda: socket.held,
             socket.disconnect,
         )
-        socket.on_held = lambda: self.outbox.behind.__setitem__(connection, None)
+        socket.on_held = lambda: self.outbox.fell_behind(connection, self.bounds)
+        socket.on_free = lambda: self.outbox.caught_up(connection)
         self.realm.connections[connection.id] = connection
         connection.subscribe(*channels)
         return connection, socket

@@ -8,11 +8,16 @@ import pytest
 
 from towline.errors import StartError
 from towline.gateway.entries import Message, load_entry
-from towline.gateway.entries.load import compile_entry
+from towline.gateway.entries.python import PythonEntry
 
 
-def test_a_script_may_leave_out_all_but_on_message() -> None:
-    entry = compile_entry(b"seen = []\ndef on_message(conn, message): seen.append(message)", "x.py")
+def compiled(folder: Path, source: bytes) -> PythonEntry:
+    (folder / "x.py").write_bytes(source)
+    return PythonEntry(folder / "x.py")
+
+
+def test_a_script_may_leave_out_all_but_on_message(tmp_path: Path) -> None:
+    entry = compiled(tmp_path, b"seen = []\ndef on_message(conn, message): seen.append(message)")
     nothing: Any = None
     assert entry.name == "x.py"
     assert entry.on_handshake(nothing, nothing) is None
@@ -32,9 +37,9 @@ def test_a_script_may_leave_out_all_but_on_message() -> None:
         (b"\x00", "x.py", "null bytes"),
     ],
 )
-def test_scripts_that_do_not_load_say_where(source: bytes, where: str, what: str) -> None:
+def test_scripts_that_do_not_load_say_where(tmp_path: Path, source: bytes, where: str, what: str) -> None:
     with pytest.raises(StartError) as caught:
-        compile_entry(source, "x.py")
+        compiled(tmp_path, source)
     assert where in str(caught.value.where)
     assert what in caught.value.message
 

@@ -15,12 +15,15 @@
 from __future__ import annotations
 
 from towline.gateway.connections import Connection
-from towline.gateway.entries.base import Entry, Handshake, Message
-from towline.gateway.entries.load import load_entry
+from towline.gateway.entries.base import Entry, Handshake, Message, RawEntry
+from towline.gateway.entries.buffer import Buffer
+from towline.gateway.entries.load import load_entry, load_raw_entry
 from towline.gateway.mesh import Mesh, Outcome
 from towline.gateway.queues import ConnectionQueue, QueueFull
+from towline.gateway.rawconnection import RawConnection
 
 __all__ = [
+    "Buffer",
     "Connection",
     "ConnectionQueue",
     "Entry",
@@ -29,5 +32,8 @@ __all__ = [
     "Message",
     "Outcome",
     "QueueFull",
+    "RawConnection",
+    "RawEntry",
     "load_entry",
+    "load_raw_entry",
 ]

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from towline.gateway.connections import Connection
+    from towline.gateway.entries.buffer import Buffer
+    from towline.gateway.rawconnection import RawConnection
 
 
 class Message(NamedTuple):
@@ -98,6 +100,45 @@ class Entry(Protocol):
 
     def on_close(self, conn: Connection, error: str | None) -> Awaitable[None] | None:
         """The client is gone, after its last message. ``error`` is None after a normal close, else the cause."""
+        ...
+
+
+class RawEntry(Protocol):
+    """Handles the connections of a raw TCP port, and is their protocol (spec connmix §4.4).
+
+    Order and waiting are as for :class:`Entry`. What ``protocol_*`` raises is logged and counted, and the connection
+    closes with cause ``failed``: what follows could not be understood.
+    """
+
+    @property
+    def name(self) -> str:
+        """For logs: the file or the built-in's name."""
+        ...
+
+    def on_connect(self, conn: RawConnection) -> Awaitable[None] | None:
+        """The client is connected. ``conn.close()`` refuses it."""
+        ...
+
+    def protocol_input(self, conn: RawConnection, buffer: Buffer) -> Awaitable[int] | int:
+        """Look at what was received: the length of the packet at its beginning, 0 when there is none yet, -1 to
+        disconnect. A length that is not all there yet is waited for."""
+        ...
+
+    def protocol_decode(self, conn: RawConnection, data: bytes) -> Any:
+        """One packet as a message for ``on_message``, of any type; None drops it. May be awaitable."""
+        ...
+
+    def protocol_encode(self, conn: RawConnection, data: bytes) -> bytes | None:
+        """What to write when ``data`` is sent or published to this client by the mesh or the push API. Anything but some
+        bytes fails that one delivery."""
+        ...
+
+    def on_message(self, conn: RawConnection, message: Any) -> Awaitable[None] | None:
+        """What ``protocol_decode`` returned."""
+        ...
+
+    def on_close(self, conn: RawConnection, error: str | None) -> Awaitable[None] | None:
+        """The client is gone. ``error`` is None after a normal close, else the cause."""
         ...
 
 

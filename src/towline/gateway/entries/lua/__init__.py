@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from towline.gateway.entries.lua.entry import LuaEntry
+from towline.gateway.entries.lua.rawentry import LuaRawEntry
 from towline.gateway.entries.lua.vm import ScriptError
 
-__all__ = ["LuaEntry", "ScriptError"]
+__all__ = ["LuaEntry", "LuaRawEntry", "ScriptError"]

@@ -8,7 +8,7 @@ local py, trusted, budget, json_source, mix_source = ...
 local error, getmetatable, loadstring, next, select = error, getmetatable, loadstring, next, select
 local setfenv, tostring, type, rawget = setfenv, tostring, type, rawget
 local byte, gsub, concat = string.byte, string.gsub, table.concat
-local getinfo, pcall, setmetatable, xpcall = debug.getinfo, pcall, setmetatable, xpcall
+local getinfo, getlocal, pcall, setmetatable, xpcall = debug.getinfo, debug.getlocal, pcall, setmetatable, xpcall
 local create, resume, running, yield = coroutine.create, coroutine.resume, coroutine.running, coroutine.yield
 local status, traceback, sethook, count = coroutine.status, debug.traceback, debug.sethook, collectgarbage
 local now = py.now
@@ -46,7 +46,9 @@ local DONE, AWAIT = {}, {}
 local idle, resting = {}, 0
 local waiting, number = {}, 0
 local current = nil    -- client id of the connection whose callback runs
+local result = nil     -- what the callback that ended last returned
 local callbacks = {}
+local conn_at = {}     -- for a callback that takes the connection: which of its arguments that is
 
 -- Lua 5.1 lets 200 protected calls nest. LuaJIT lets the stack run full, where the hook has no room to run.
 local MAX_NESTED = 190
@@ -86,6 +88,7 @@ local function after(co, ok, what, fine, problem)
       idle[resting] = co
     end
     if not fine then return false, type(problem) == "string" and problem or "an error that is a " .. type(problem) end
+    result = problem
     return nil
   elseif what == AWAIT then
     number = number + 1
@@ -279,39 +282,88 @@ real._G, loaded._G = real, real
 env = real
 
 local json = new_json(py)
-env.mix = new_mix(py, json, await, function() return current end)
+local connection, buffer
+env.mix, connection, buffer = new_mix(py, json, await, function() return current end)
 loaded.mix = env.mix
 
 -- What Python calls --------------------------------------------------------------------------------------------
 
--- Runs the script; nil, or an error and its traceback.
+-- Runs the script; nil, or an error and its traceback. Scripts of the API's first generation do more in init().
 local function load_script(source, name)
   local fn, problem = compile(source, "@" .. name)
   if not fn then return problem end
   local ok, text = run(nil, fn)
+  local init = rawget(env, "init")
+  if ok == nil and type(init) == "function" and getinfo(init, "u").nparams == 0 then ok, text = run(nil, init) end
   if ok == false then return text end
   if ok then return "the script waits while it loads; only callbacks may" end
   return nil
 end
 
-local function take(name)
+-- The first generation's callbacks were given the connection as last argument, after `count` others.
+local function take(name, count)
   local fn = rawget(env, name)
-  callbacks[name] = fn
-  return fn == nil and "nil" or type(fn)
+  callbacks[name], conn_at[name] = fn, nil
+  if type(fn) ~= "function" then return fn == nil and "nil" or type(fn) end
+  local given = getinfo(fn, "u").nparams
+  for i = 1, given do
+    if getlocal(fn, i) == "conn" then conn_at[name] = i end
+  end
+  if given > count and not conn_at[name] then conn_at[name] = count + 1 end
+  return "function"
 end
 
-local function close(id, problem)
-  return run(id, callbacks.on_close, id, problem)
+-- A callback given the client's id and something, or of the first generation: `conn` in the id's place or behind it.
+local function with_id(id, name, a, b)
+  local fn, at = callbacks[name], conn_at[name]
+  if not at then return run(id, fn, id, a, b) end
+  local conn = connection(id)
+  if at == 1 then return run(id, fn, conn) end
+  if name == "on_connect" then return run(id, fn, id, conn) end
+  if at == 2 then return run(id, fn, a, conn) end
+  return run(id, fn, id, a, conn)
 end
+
+local function with_conn(id, name, a)
+  return run(id, callbacks[name], a, conn_at[name] and connection(id))
+end
+
+local function close(id, problem) return with_id(id, "on_close", problem) end
 
 local function handshake(id, headers, server)
   if not callbacks.on_handshake then return run(id, callbacks.on_connect, id, headers) end
+  if conn_at.on_handshake == 2 then return run(id, callbacks.on_handshake, headers, connection(id)) end
   return run(id, callbacks.on_handshake, id, headers, server)
 end
 
 local function message(id, kind, data)
-  return run(id, callbacks.on_message, {type = kind, data = data, finish = true})
+  return with_conn(id, "on_message", {type = kind, data = data, finish = true})
+end
+
+-- Of a callback whose value counts: nil and the value; a number: waits; false and a text: failed.
+local function valued(ok, text)
+  if ok == nil then return nil, result end
+  return ok, text
+end
+
+local function input(id, data, size) return valued(with_conn(id, "protocol_input", buffer(id, data, size))) end
+local function decode(id, packet) return valued(with_conn(id, "protocol_decode", packet)) end
+
+-- Runs inside another callback when that one sends or publishes.
+local function encode(id, data)
+  local outer, since = current, started
+  local ok, text = with_conn(id, "protocol_encode", data)
+  current, started = outer, since
+  if ok then
+    waiting[ok] = nil
+    return false, "protocol_encode waits; it must not"
+  end
+  return valued(ok, text)
 end
 
 return {load = load_script, take = take, message = message, handshake = handshake, close = close, go_on = go_on,
+        connect = function(id) return with_id(id, "on_connect") end,
+        input = input, decode = decode, encode = encode,
+        raw_message = function(id, value) return with_conn(id, "on_message", value) end,
+        go_on_valued = function(...) return valued(go_on(...)) end,
         drop = function(key) waiting[key] = nil end}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Lua script as an entry: callbacks, calls that wait, hot reload."""
+"""A Lua script as an entry: its callbacks on a WebSocket port, calls that wait, hot reload."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("towline.gateway")
 
 
-class LuaEntry:
-    """A script with ``on_handshake`` (or ``on_connect``), ``on_message`` and ``on_close`` (spec connmix §4.4).
+class LuaScript:
+    """What entries in Lua have in common.
 
     Every callback runs as a Lua coroutine: what waits inside suspends its own connection. A changed file is loaded
     into a new machine within ``reload_s``; callbacks that wait finish in the old one.
     """
 
+    raw = False
+    """Whether it is for a raw TCP port."""
+
     def __init__(self, path: Path, options: ScriptOptions | None = None) -> None:
         self.name = path.name
         self._path = path
         self._options = options or ScriptOptions()
-        self._shared = Shared(self._options, self.name)
+        self._shared = Shared(self._options, self.name, self.raw)
         self._vm = self._load()
         self.reloads = 0
         """Times a changed script was taken."""
@@ -49,30 +52,7 @@ class LuaEntry:
             return
         self._schedule()
 
-    # -- callbacks (towline.gateway.entries.base.Entry)
-
-    def on_handshake(self, conn: Connection, handshake: Handshake) -> Awaitable[None] | None:
-        client_id = conn.id.encode()
-        self._shared.connections[client_id] = conn
-        server = {
-            "Method": handshake.method,
-            "RequestUri": handshake.target,
-            "ServerProtocol": handshake.protocol,
-            "Host": handshake.host,
-            "RemoteAddr": handshake.remote_addr,
-        }
-        vm = self._ready()
-        return self._run(vm, client_id, vm.handshake, client_id, vm.give(handshake.headers), vm.give(server))
-
-    def on_message(self, conn: Connection, message: Message) -> Awaitable[None] | None:
-        data = message[1]
-        if isinstance(data, str):
-            data, kind = data.encode(), b"text"
-        else:
-            kind = b"binary"
-        vm = self._ready(len(data))
-        client_id = conn.id.encode()
-        return self._run(vm, client_id, vm.message, client_id, kind, data)
+    # -- callbacks
 
     def on_close(self, conn: Connection, error: str | None) -> Awaitable[None] | None:
         client_id = conn.id.encode()
@@ -119,17 +99,21 @@ class LuaEntry:
     async def _finish(self, vm: LuaVM, client_id: bytes, key: int | None, pending: Any) -> None:
         """Wait for what a callback waits for, and let it go on."""
         while key is not None:
-            try:
-                values = await pending()
-            except BaseException:
-                vm.drop(key)
-                raise
-            try:
-                given = [vm.give(value) for value in values]
-            except OutOfMemory as error:
-                given = [None, str(error).encode()]
+            given = await self._given(vm, key, pending)
             key = vm.call(vm.go_on, key, client_id, *given)
             pending = self._shared.take_pending() if key is not None else None
+
+    async def _given(self, vm: LuaVM, key: int, pending: Any) -> list[Any]:
+        """What a callback waits for, as Lua values."""
+        try:
+            values = await pending()
+        except BaseException:
+            vm.drop(key)
+            raise
+        try:
+            return [vm.give(value) for value in values]
+        except OutOfMemory as error:
+            return [None, str(error).encode()]
 
     # -- loading
 
@@ -141,6 +125,7 @@ class LuaEntry:
             trusted=options.trusted,
             callback_ms=options.callback_ms,
             memory_bytes=options.memory_bytes,
+            raw=self.raw,
         )
 
     def _schedule(self) -> None:
@@ -179,3 +164,30 @@ class LuaEntry:
             self._timer.cancel()
             self._timer = None
         await self._shared.close()
+
+
+class LuaEntry(LuaScript):
+    """A script with ``on_handshake`` (or ``on_connect``), ``on_message`` and ``on_close`` (spec connmix §4.4)."""
+
+    def on_handshake(self, conn: Connection, handshake: Handshake) -> Awaitable[None] | None:
+        client_id = conn.id.encode()
+        self._shared.connections[client_id] = conn
+        server = {
+            "Method": handshake.method,
+            "RequestUri": handshake.target,
+            "ServerProtocol": handshake.protocol,
+            "Host": handshake.host,
+            "RemoteAddr": handshake.remote_addr,
+        }
+        vm = self._ready()
+        return self._run(vm, client_id, vm.handshake, client_id, vm.give(handshake.headers), vm.give(server))
+
+    def on_message(self, conn: Connection, message: Message) -> Awaitable[None] | None:
+        data = message[1]
+        if isinstance(data, str):
+            data, kind = data.encode(), b"text"
+        else:
+            kind = b"binary"
+        vm = self._ready(len(data))
+        client_id = conn.id.encode()
+        return self._run(vm, client_id, vm.message, client_id, kind, data)

@@ -22,9 +22,11 @@ from towline.gateway.entries.lua.redis import RedisClients
 from towline.gateway.entries.lua.values import from_lua
 from towline.gateway.entries.lua.vm import LuaVM, OutOfMemory
 from towline.gateway.mesh import send_problem
+from towline.gateway.rawconnection import RawConnection
 
 if TYPE_CHECKING:
     from towline.gateway.connections import Connection
+    from towline.gateway.entries.buffer import Buffer
     from towline.gateway.entries.options import ScriptOptions
 
 log = logging.getLogger("towline.gateway.lua")
@@ -40,7 +42,10 @@ GONE = b"the connection is closed"
 class Shared:
     """What the machines of one entry have in common, through reloads."""
 
-    def __init__(self, options: ScriptOptions, name: str) -> None:
+    def __init__(self, options: ScriptOptions, name: str, raw: bool = False) -> None:
+        self.raw = raw
+        self.buffers: dict[bytes, Buffer] = {}
+        """Of connections whose ``protocol_input`` looks at a large one."""
         self.options = options
         self.name = name
         self.connections: dict[bytes, Connection] = {}
@@ -141,10 +146,12 @@ class Functions:
             b"subscribe": error_only(lambda client, *names: self._connection(client).subscribe(*_channels(names))),
             b"unsubscribe": error_only(lambda client, *names: self._connection(client).unsubscribe(*_channels(names))),
             b"close": error_only(lambda client: self._connection(client).close()),
-            b"send": error_only(self._send),
+            b"send": error_only(self._send_raw if self._shared.raw else self._send),
+            b"clear_buffer": error_only(self._clear_buffer),
+            b"buffer": value_or_error(self._buffer),
             b"mesh_send": begun(self._mesh_send, ()),
             b"mesh_publish": begun(self._mesh_publish, (0, 0)),
-            b"queue_push": value_or_error(self._queue_push),
+            b"queue_push": begun(self._queue_push),
             b"redis_known": error_only(lambda name: self._shared.redis.get(_name(name))),
             b"redis": begun(self._redis),
             b"http": begun(self._http),
@@ -214,12 +221,30 @@ class Functions:
         if not connection.send(data, "binary" if binary else "text"):
             raise ValueError("the client is too far behind or closing")
 
+    def _send_raw(self, client_id: bytes, data: bytes, kind: Any) -> None:
+        connection = self._connection(client_id)
+        if connection.closing:
+            raise LookupError(GONE.decode())
+        if data and not connection.send(data):
+            raise ValueError("the client is too far behind or closing")
+
+    def _clear_buffer(self, client_id: bytes) -> None:
+        connection = self._connection(client_id)
+        if isinstance(connection, RawConnection):
+            connection.clear_buffer()
+
+    def _buffer(self, client_id: bytes, start: int, end: int) -> Any:
+        buffer = self._shared.buffers.get(client_id)
+        if buffer is None:
+            raise LookupError("the buffer can be read in protocol_input only")
+        return self._vm.give(buffer.slice(int(start), int(end)))
+
     # -- the mesh and the queues
 
     def _mesh_send(self, client_id: bytes, target: bytes, data: bytes, kind: Any) -> tuple[Any, ...]:
         mesh, name = self._connection(client_id).mesh, _name(target)
         _short_enough(mesh.max_data_bytes, data)
-        answer = _Answer(partial(mesh.send_then, name, data, _binary(kind, data)))
+        answer = _Answer(partial(mesh.send_then, name, data, self._is_binary(kind, data)))
         if answer.outcome is not None:
             return True, _not_sent(name, answer.outcome)
 
@@ -232,7 +257,7 @@ class Functions:
     def _mesh_publish(self, client_id: bytes, channel: bytes, data: bytes, kind: Any) -> tuple[Any, ...]:
         mesh = self._connection(client_id).mesh
         _short_enough(mesh.max_data_bytes, data)
-        answer = _Answer(partial(mesh.publish_then, _name(channel), data, _binary(kind, data)))
+        answer = _Answer(partial(mesh.publish_then, _name(channel), data, self._is_binary(kind, data)))
         if answer.outcome is not None:
             return True, answer.outcome.sent, answer.outcome.failed
 
@@ -243,12 +268,34 @@ class Functions:
         self._shared.pending = wait
         return (False,)
 
+    def _is_binary(self, kind: Any, data: bytes) -> bool:
+        """On raw TCP ports scripts need not say so: their clients know no kinds."""
+        try:
+            return _binary(kind, data)
+        except ValueError:
+            if self._shared.raw and kind is None:
+                return True
+            raise
+
     def _queue_push(self, client_id: bytes | None, topic: bytes, data: bytes, encoded: bool) -> Any:
         queue = self._shared.options.queue
         if queue is None:
             raise ValueError("queue is not configured")
         item: object = msgspec.Raw(data) if encoded else _name(data)
-        return queue.push(_name(topic), item, (client_id or b"").decode())
+        if client_id is None:
+            return True, queue.push(_name(topic), item)
+        stored = queue.put(_name(topic), item, client_id.decode())
+        if isinstance(stored, int):
+            return True, stored
+
+        async def wait() -> tuple[Any, ...]:
+            try:
+                return (await stored,)
+            except TowlineError as error:
+                return None, _told(error)
+
+        self._shared.pending = wait
+        return (False,)
 
     # -- Redis and HTTP
 

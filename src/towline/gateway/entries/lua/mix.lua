@@ -4,7 +4,7 @@ local py, json, await, current = ...
 
 local char, find, sub, concat, tostring, type = string.char, string.find, string.sub, table.concat, tostring, type
 local setmetatable, select, error, ipairs = setmetatable, select, error, ipairs
-local unpack = unpack
+local tonumber, unpack = tonumber, unpack
 
 local mix = {DEBUG = "DEBUG", INFO = "INFO", WARN = "WARN", ERROR = "ERROR"}
 
@@ -100,13 +100,21 @@ mix.server = {option = function(name) return py.option(need(name, "the name", "m
 local methods = {}
 local meta = {__index = methods}
 
+local function connection(id) return setmetatable({_id = id}, meta) end
+
 function mix.websocket()
+  if py.raw then return nil, "this listener speaks raw TCP: use mix.socket.tcp()" end
   local id = current()
   if not id then return nil, OUTSIDE end
-  return setmetatable({_id = id}, meta)
+  return connection(id)
 end
 
-mix.socket = {tcp = function() return nil, "this listener speaks WebSocket: use mix.websocket()" end}
+mix.socket = {tcp = function()
+  if not py.raw then return nil, "this listener speaks WebSocket: use mix.websocket()" end
+  local id = current()
+  if not id then return nil, OUTSIDE end
+  return connection(id)
+end}
 
 function methods:client_id() return self._id end
 function methods:remote_addr() return py.remote_addr(self._id) end
@@ -138,6 +146,47 @@ function methods:send(data, kind)
   return py.send(self._id, s, kind)
 end
 
+if py.raw then
+  function methods:clear_buffer() return py.clear_buffer(self._id) end
+end
+
+-- What protocol_input is given. Small ones are here; of a large one Python hands over what is read.
+local bytes = {}
+local bytes_meta = {__index = bytes}
+
+local function buffer(id, data, size)
+  return setmetatable({_id = id, _data = data, _size = size, _at = 0}, bytes_meta)
+end
+
+function bytes:length() return self._size end
+function bytes:position() return self._at end
+
+function bytes:tostring()
+  if not self._data then
+    local data, problem = py.buffer(self._id, 0, self._size)
+    if not data then error(problem, 2) end
+    self._data = data
+  end
+  return self._data
+end
+
+function bytes:read(n)
+  n = tonumber(n)
+  if not n or not (n >= 0) then return nil, "read takes a number of bytes" end
+  local at = self._at
+  local to = at + n - n % 1
+  if to > self._size then return nil, "only " .. self._size - at .. " bytes are left" end
+  local data, problem
+  if self._data then
+    data = sub(self._data, at + 1, to)
+  else
+    data, problem = py.buffer(self._id, at, to)
+    if not data then return nil, problem end
+  end
+  self._at = to
+  return data
+end
+
 -- The mesh and the queues ----------------------------------------------------------------------------------------
 
 mix.mesh = {}
@@ -156,16 +205,17 @@ function mix.mesh.publish(channel, data, kind)
   return await(py.mesh_publish(current(), name, s, kind))
 end
 
-mix.queue = {}
+-- The first generation's mix.queue.new: topics are there as soon as they are pushed to, and as large as configured.
+mix.queue = {new = function() end}
 
 function mix.queue.push(topic, data)
   local name, kind = text(topic), type(data)
   if not name then return nil, "mix.queue.push takes a topic and data" end
-  if kind == "string" then return py.queue_push(current(), name, data, false) end
+  if kind == "string" then return await(py.queue_push(current(), name, data, false)) end
   if data == nil then return nil, "mix.queue.push: there is no data" end
   local encoded, problem = json.encode(data)
   if not encoded then return nil, problem end
-  return py.queue_push(current(), name, encoded, true)
+  return await(py.queue_push(current(), name, encoded, true))
 end
 
 -- Redis and HTTP -------------------------------------------------------------------------------------------------
@@ -204,4 +254,4 @@ function mix.http.request(method, url, options)
   return await(py.http(text(method), text(url), options))
 end
 
-return mix
+return mix, connection, buffer

@@ -26,6 +26,22 @@ SPARE_BYTES = 16 * 1024 * 1024
 
 MAX_SOURCE_BYTES = 4 * 1024 * 1024
 
+CALLBACKS = {
+    "on_handshake": "client_id, headers, server",
+    "on_connect": "client_id, headers",
+    "on_message": "msg",
+    "on_close": "client_id, err",
+}
+RAW_CALLBACKS = {
+    "on_connect": "client_id",
+    "on_close": "client_id, err",
+    "protocol_input": "buf",
+    "protocol_decode": "str",
+    "protocol_encode": "str",
+    "on_message": "msg",
+}
+"""What scripts have to define, and the arguments (spec connmix §4.4)."""
+
 _OURS = re.compile(r"^\[(?:driver|mix|json)\]:\d+: ")
 _HERE = Path(__file__).parent
 _DRIVER, _JSON, _MIX = ((_HERE / name).read_bytes() for name in ("driver.lua", "json.lua", "mix.lua"))
@@ -98,6 +114,7 @@ class LuaVM:
     """A machine in which a script is loaded.
 
     :param functions: makes the Python functions behind ``mix``; it is given this machine
+    :param raw: for a raw TCP port
     :raises StartError: ``gateway.entry`` with file and line when the script does not compile, fails, or lacks a callback
     """
 
@@ -109,8 +126,10 @@ class LuaVM:
         trusted: bool,
         callback_ms: int,
         memory_bytes: int,
+        raw: bool = False,
     ) -> None:
         self.sources = sources
+        self.raw = raw
         self.memory_bytes = memory_bytes
         self.runtime = lua.LuaRuntime(
             encoding=None,
@@ -121,11 +140,17 @@ class LuaVM:
             unpack_returned_tuples=True,
             max_memory=memory_bytes + SPARE_BYTES,
         )
-        table = {**functions(self), b"module": self._module, b"print": _print}
+        table = {**functions(self), b"module": self._module, b"print": _print, b"raw": raw}
         driver = self.runtime.execute(
             _DRIVER, self.runtime.table_from(table), trusted, callback_ms / 1000, _JSON, _MIX, name=b"=[driver]"
         )
         self.message: Callable[[bytes, bytes, bytes], Any] = driver[b"message"]
+        self.raw_message: Callable[[bytes, Any], Any] = driver[b"raw_message"]
+        self.connect: Callable[[bytes], Any] = driver[b"connect"]
+        self.input: Callable[[bytes, bytes | None, int], Any] = driver[b"input"]
+        self.decode: Callable[[bytes, bytes], Any] = driver[b"decode"]
+        self.encode: Callable[[bytes, bytes], Any] = driver[b"encode"]
+        self.go_on_valued: Callable[..., Any] = driver[b"go_on_valued"]
         self.handshake: Callable[..., Any] = driver[b"handshake"]
         self.closed: Callable[..., Any] = driver[b"close"]
         self.go_on: Callable[..., Any] = driver[b"go_on"]
@@ -146,18 +171,15 @@ class LuaVM:
             problem = str(error).encode()
         if problem is not None:
             raise StartError("gateway.entry", f"the script does not load: {_text(problem)}", where=str(path))
-        found = {
-            name: driver[b"take"](name.encode()) for name in ("on_handshake", "on_connect", "on_message", "on_close")
-        }
+        callbacks = RAW_CALLBACKS if self.raw else CALLBACKS
+        found = {name: driver[b"take"](name.encode(), args.count(",") + 1) for name, args in callbacks.items()}
         wrong = [name for name, kind in found.items() if kind not in (b"nil", b"function")]
         if wrong:
             raise StartError("gateway.entry", f"{wrong[0]} is not a function", where=str(path))
-        if found["on_handshake"] == b"nil" and found["on_connect"] == b"nil":
-            raise StartError(
-                "gateway.entry", "the script has no function on_handshake(client_id, headers, server)", where=str(path)
-            )
-        for name, arguments in (("on_message", "msg"), ("on_close", "client_id, err")):
-            if found[name] == b"nil":
+        for name, arguments in callbacks.items():
+            # An on_connect alone does for on_handshake, whose name it was once.
+            other = {"on_handshake": "on_connect", "on_connect": "on_handshake"}.get(name, name)
+            if found[name] == b"nil" and found.get(other, b"nil") == b"nil":
                 raise StartError("gateway.entry", f"the script has no function {name}({arguments})", where=str(path))
 
     def _module(self, name: bytes) -> tuple[bytes | None, bytes]:
@@ -198,6 +220,19 @@ class LuaVM:
             raise ScriptError(str(error) or "not enough memory") from None
         if result is None or type(result) is int:
             return result
+        raise ScriptError(_readable(_text(result[1])))
+
+    def call_valued(self, function: Callable[..., Any], *arguments: Any) -> tuple[int | None, Any]:
+        """As :meth:`call`, for a callback whose value counts: None and the value, or the number under which it waits."""
+        try:
+            result = function(*arguments)
+        except lua.LuaError as error:
+            self.runtime.gccollect()
+            raise ScriptError(str(error) or "not enough memory") from None
+        if type(result) is int:
+            return result, None
+        if result[0] is None:
+            return None, result[1]
         raise ScriptError(_readable(_text(result[1])))
 
 
