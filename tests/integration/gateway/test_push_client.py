@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -101,6 +102,10 @@ async def test_nothing_waits_for_ever() -> None:
         PushClient("ftp://x")
 
 
+def reconnected(push: PushClient, times: int) -> bool:
+    return push.reconnects == times
+
+
 async def test_another_node_takes_over() -> None:
     clock = SystemClock()
     bus = MemoryBus(clock)
@@ -114,12 +119,13 @@ async def test_another_node_takes_over() -> None:
         for number, node in enumerate(nodes[:2]):
             assert push.connected_to.removesuffix("/ws/v1") == api(node, "ws")
             await node.close()
+            await until(partial(reconnected, push, number + 1))
             assert await push.publish("news", "x") == (0, 0)
-            assert push.reconnects == number + 1
         await until(lambda: push._others == [api(nodes[2], "ws") + "/ws/v1"])
         again = Node(bus, clock, msgspec.structs.replace(settings, api_listen=f"127.0.0.1:{nodes[0].api_address[1]}"))
         await again.start()
         await nodes[2].close()
+        await until(lambda: push.reconnects == 3)
         assert await push.publish("news", "x") == (0, 0)
         assert push.connected_to.removesuffix("/ws/v1") == api(again, "ws")
     async with PushClient(api(again), timeout=0.3, every_node=False) as push:
