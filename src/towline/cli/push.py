@@ -77,7 +77,8 @@ def consume(
 
     async def work() -> None:
         seen = 0
-        async with Consumer(*topics, url=api) as consumer:
+        # What is fetched beyond the count would be given back, and count as delivered.
+        async with Consumer(*topics, url=api, prefetch=min(count, 16) or 16) as consumer:
             async for event in consumer:
                 if as_json:
                     shown = {"node": event.node, "client_id": event.client_id, "topic": event.topic, "data": event.data}

@@ -43,6 +43,11 @@ class AckingListener(picows.WSListener):
         """Set while nothing is gathered and nobody waits."""
         self._gone.set()
 
+    @property
+    def open(self) -> bool:
+        """See :class:`towline.client.event.Socket`."""
+        return self.transport is not None
+
     async def settle(self, method: str, receipts: list[Receipt], delay_s: float = 0.0) -> int:
         """See :class:`towline.client.event.Socket`."""
         for receipt in receipts:

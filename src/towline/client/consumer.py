@@ -9,19 +9,17 @@ order. A worker that is slower than its clients leaves the rest in the nodes' to
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import random
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 import picows
 
+from towline.client import nodes
 from towline.client.acks import AckingListener
 from towline.client.event import Event, Receipt
 from towline.client.push import FIRST_DELAY_S, LAST_DELAY_S, LOST_EARLY, PushError, quiet, refusal, socket_url
@@ -51,7 +49,6 @@ class _Frame(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Frame).decode
-_decode_nodes = msgspec.json.Decoder(dict[str, list[dict[str, Any]]]).decode
 
 
 class Consumer:
@@ -149,65 +146,57 @@ class Consumer:
 
     async def __anext__(self) -> Event:
         self._done_with_current()
+        if not await self.wait():
+            raise StopAsyncIteration
+        event = self._pop()
+        if event.receipt is not None and self._auto_ack:
+            self._current = event
+        return event
+
+    async def wait(self) -> bool:
+        """True as soon as a message is here, False once the consumer is closed and none is left."""
         while not self._events:
             if self._problem is not None:
                 raise self._problem
             if self._closed:
-                raise StopAsyncIteration
+                return False
             if not self._sockets:
                 raise Unavailable("push.closed", "the consumer is not open; use it as `async with Consumer(...)`")
             self._arrived.clear()
             await self._arrived.wait()
+        return True
+
+    def take(self, most: int) -> list[Event]:
+        """Messages that are here already, ``most`` at most. The caller acks them."""
+        return [self._pop() for _ in range(min(most, len(self._events)))]
+
+    def _pop(self) -> Event:
         event = self._events.popleft()
         if self._paused and len(self._events) <= self._limit // 2:
             self._paused = False
             for transport in self._reading:
                 transport.underlying_transport.resume_reading()
-        if event.receipt is not None and self._auto_ack:
-            self._current = event
         return event
 
     def _done_with_current(self) -> None:
         current, self._current = self._current, None
-        if current is not None and current.receipt is not None and not current.receipt.settled:
-            current.receipt.settled = True
-            current.receipt.socket.ack_soon(current.receipt.token)
+        if current is not None:
+            current.ack_soon()
 
     # -- the nodes
 
     async def _follow(self) -> None:
         """Keep a socket to every node that the mesh has."""
-        http = "http" + self._seed.removeprefix("ws").removesuffix("/ws/v1") + "/v1/nodes"
-        async with httpx.AsyncClient(headers=self._headers, timeout=10.0, trust_env=False) as client:
+        async with nodes.client(self._headers) as client:
             while True:
-                try:
-                    answer = await client.get(http)
-                    answer.raise_for_status()
-                    listed = _decode_nodes(answer.content).get("nodes", [])
-                except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError) as error:
-                    log.info("nodes not known", extra={"reason": str(error)})
-                else:
-                    wanted = self._others([str(one.get("api_server", "")) for one in listed])
+                listed = await nodes.learn(client, self._seed)
+                if listed is not None:
+                    wanted = set(nodes.others(self._seed, listed))
                     for url in wanted - self._sockets.keys():
                         self._open(url)
                     for url in self._sockets.keys() - wanted - {self._seed}:
                         self._sockets.pop(url).cancel()
                 await asyncio.sleep(self._nodes_s * (0.75 + self._jitter() / 2))
-
-    def _others(self, servers: list[str]) -> set[str]:
-        """URLs of the nodes besides the one that was given. One that says no address which leads to it is left out: what
-        waits there comes through the mesh."""
-        parts = urlsplit(self._seed)
-        near = _is_loopback(parts.hostname or "")
-        found = set()
-        for server in servers:
-            host = server.rpartition(":")[0].strip("[]")
-            if not host or _is_any(host) or (_is_loopback(host) and not near):
-                continue
-            url = f"{parts.scheme}://{server}/ws/v1"
-            if _plain(url) != _plain(self._seed):
-                found.add(url)
-        return found
 
     def _open(self, url: str) -> None:
         self._sockets[url] = asyncio.get_running_loop().create_task(self._stay(url))
@@ -332,21 +321,3 @@ class _Listener(AckingListener):
         elif frame.msg_type is picows.WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code())
             transport.disconnect()
-
-
-def _plain(url: str) -> str:
-    return url.replace("//localhost:", "//127.0.0.1:")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _is_any(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False

@@ -9,6 +9,11 @@ from typing import Any, NamedTuple, Protocol
 class Socket(Protocol):
     """Where a message came from."""
 
+    @property
+    def open(self) -> bool:
+        """Whether what came from it may still be acked."""
+        ...
+
     async def settle(self, method: str, receipts: list[Receipt], delay_s: float = 0.0) -> int:
         """Ack or nack; how many the node took."""
         ...
@@ -52,6 +57,19 @@ class Event(NamedTuple):
     async def nack(self, delay_s: float = 0.0) -> bool:
         """It could not be dealt with: it comes again, here or elsewhere, after ``delay_s``. As :meth:`ack` otherwise."""
         return await self._settle("queue.nack", delay_s)
+
+    def ack_soon(self) -> None:
+        """Ack together with others and without waiting for the answer, unless it was acked or nacked already. A failure is
+        counted by the consumer. On its event loop only."""
+        receipt = self.receipt
+        if receipt is not None and not receipt.settled:
+            receipt.settled = True
+            receipt.socket.ack_soon(receipt.token)
+
+    @property
+    def stale(self) -> bool:
+        """Whether its connection was lost, so that it comes again and is not worth beginning with."""
+        return self.receipt is not None and not self.receipt.socket.open
 
     async def _settle(self, method: str, delay_s: float = 0.0) -> bool:
         receipt = self.receipt

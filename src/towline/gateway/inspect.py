@@ -133,11 +133,17 @@ class Inspector:
         return wire.Channels(channels=[_channel(one) for one in fitting], matching=matching)
 
     def _topics(self, ask: wire.AskTopics) -> wire.Topics:
-        found = [one for one in self._node.queues.topics.values() if ask.search in one.name]
-        best = heapq.nsmallest(_rows(ask.limit), found, key=lambda one: (-len(one.items), one.name))
-        return wire.Topics(
-            topics=[_topic(one) for one in _fitting(best, lambda one: len(one.name.encode()))], matching=len(found)
-        )
+        queues = self._node.queues
+        every = [_topic(one) for one in queues.topics.values()]
+        if queues.durable is not None:
+            for name, depth, _, unacked in queues.durable.figures():
+                consumers = queues.durable.consumers(name)
+                every.append(
+                    wire.Topic(name=wire.clean(name), depth=depth, consumers=consumers, away=unacked, durable=True)
+                )
+        found = [one for one in every if ask.search in one.name]
+        best = heapq.nsmallest(_rows(ask.limit), found, key=lambda one: (-one.depth, one.name))
+        return wire.Topics(topics=_fitting(best, lambda one: len(one.name.encode())), matching=len(found))
 
     async def _clients(self, ask: wire.AskClients) -> wire.Clients:
         """Ids grow with time, and the table is in the order of arrival."""
@@ -263,7 +269,6 @@ def _topic(topic: Topic) -> wire.Topic:
         depth=len(topic.items) + topic.away,
         consumers=len(topic.consumers),
         away=topic.away,
-        durable=bool(getattr(topic, "durable", False)),
     )
 
 

@@ -14,12 +14,12 @@ import pytest
 from tests.helpers import until
 from tests.integration.gateway.backend import durable_node, put, topics
 from tests.integration.gateway.running import api
-from towline.client import Consumer, Event, PushError
+from towline.client import Consumer, Event, PushError, sync
 from towline.errors import Unavailable
 from towline.gateway.node import Node
 from towline.gateway.settings import TopicSettings
 
-ORDERS = TopicSettings(name="orders", ack_s=2, max_deliveries=3)
+ORDERS = TopicSettings(name="orders", ack_s=2)
 
 
 def counters(node: Node) -> tuple[int, int, int]:
@@ -142,3 +142,34 @@ async def test_the_command_acks_what_it_printed(tmp_path: Path) -> None:
         )
         out, _ = await asyncio.wait_for(process.communicate(), 30)
         assert json.loads(out) == {"node": node.number, "client_id": "15", "topic": "orders", "data": [1]}
+
+
+async def test_the_client_without_async_acks_too(tmp_path: Path) -> None:
+    async with durable_node(tmp_path, ORDERS) as node:
+        await put(node, "orders", *range(4))
+        url = api(node)
+
+        def automatic() -> list[int]:
+            with sync.Consumer("orders", url=url, every_node=False, prefetch=2) as consumer:
+                return [next(consumer).data for _ in range(2)]
+
+        def failing() -> None:
+            with sync.Consumer("orders", url=url, every_node=False) as consumer:
+                for event in consumer:
+                    1 // (3 - event.data)
+
+        def by_hand() -> list[bool]:
+            with sync.Consumer("orders", url=url, every_node=False, auto_ack=False) as consumer:
+                event = next(consumer)
+                assert event.data == 3
+                assert consumer.nack(event)
+                event = next(consumer)
+                return [consumer.ack(event), consumer.ack(event)]
+
+        assert await asyncio.to_thread(automatic) == [0, 1]
+        await until(lambda: counters(node)[0] == 2)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.to_thread(failing)
+        assert await asyncio.to_thread(by_hand) == [True, False]
+        assert (counters(node)[0], counters(node)[2]) == (4, 1)
+        assert topics(node).depth("orders") == (0, 0)
