@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages from clients of the gateway to a back end: topics, consumed at every node (spec connmix §3).
 
-Delivery is at most once: what the node had written when a connection was lost does not come again. Messages of one topic
-and node come in order. A worker that is slower than its clients leaves the rest in the nodes' topics, where others can take it.
+Topics in memory are delivered at most once: what the node had written when a connection was lost does not come again. Durable
+topics (our extension) are delivered at least once: what was not acked comes again. Messages of one topic and node come in
+order. A worker that is slower than its clients leaves the rest in the nodes' topics, where others can take it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import random
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import picows
 
 from towline.client import nodes
+from towline.client.acks import AckingListener
+from towline.client.event import Event, Receipt
 from towline.client.push import FIRST_DELAY_S, LAST_DELAY_S, LOST_EARLY, PushError, quiet, refusal, socket_url
 from towline.errors import TowlineError, Unavailable
 
@@ -28,26 +31,21 @@ FATAL = frozenset({101, 403})
 """Answers to ``queue.pop`` that trying again will not change."""
 
 
-class Event(NamedTuple):
-    """One message. ``data`` is what was pushed, decoded from JSON; ``node`` is the number of the node where."""
-
-    node: int
-    client_id: str
-    topic: str
-    data: Any
-
-
 class _Params(msgspec.Struct):
     n: int = -1
     c: str = ""
     t: str = ""
     d: Any = None
+    a: str | None = None
+    r: int = 1
 
 
 class _Frame(msgspec.Struct):
     e: str | None = None
     p: _Params | None = None
     E: dict[str, Any] | None = None
+    r: dict[str, Any] | None = None
+    i: int | None = None
 
 
 _decode = msgspec.json.Decoder(_Frame).decode
@@ -64,9 +62,15 @@ class Consumer:
     again with backoff and jitter. The iterator ends when the consumer is closed; it raises PushError when the node of
     ``url`` refuses it for good (101, 403, an HTTP status of 400 to 499).
 
+    A message of a durable topic is acked when the loop asks for the next one, or leaves the ``async with`` without an
+    exception: its body is done with it. One whose body raised comes again. With ``auto_ack=False`` only
+    :meth:`Event.ack` acks, in any order, from any task. Acks that came too late are counted in :attr:`late`.
+
     :param url: ``http://host:6789`` or ``ws://…`` of any node; user and password may stand in it
     :param every_node: False: stay with the one node, which passes on what waits elsewhere without a consumer
     :param buffer: messages held here before reading pauses
+    :param prefetch: messages of a durable topic that a node may give without an ack; the last of them should be acked within
+        the topic's ``ack_s``. 0: what the topic allows
     :param ping_s: how often to say that a socket lives
     :param nodes_s: how often to ask for the nodes
     """
@@ -79,6 +83,8 @@ class Consumer:
         password: str = "",
         every_node: bool = True,
         buffer: int = 1000,
+        prefetch: int = 16,
+        auto_ack: bool = True,
         ping_s: float = 20.0,
         nodes_s: float = 30.0,
         jitter: Callable[[], float] = random.random,
@@ -87,12 +93,16 @@ class Consumer:
         self._seed, self._headers = socket_url(url, username, password)
         self._every_node = every_node
         self._limit = buffer
+        self._prefetch = prefetch
+        self._auto_ack = auto_ack
+        self._current: Event | None = None
         self._ping_s = ping_s
         self._nodes_s = nodes_s
         self._jitter = jitter
         self._events: deque[Event] = deque()
         self._arrived = asyncio.Event()
         self._sockets: dict[str, asyncio.Task[None]] = {}
+        self._listeners: set[_Listener] = set()
         self._watch: asyncio.Task[None] | None = None
         self._reading: set[picows.WSTransport] = set()
         self._paused = False
@@ -101,6 +111,8 @@ class Consumer:
         self.consuming: set[str] = set()
         """Addresses of the nodes that it consumes at now."""
         self.reconnects = 0
+        self.late = 0
+        """Acks that came too late, or that the node did not take: these messages come again."""
 
     async def __aenter__(self) -> Consumer:
         self._open(self._seed)
@@ -111,11 +123,16 @@ class Consumer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            self._done_with_current()
         await self.close()
 
     async def close(self) -> None:
-        """Stop consuming. Messages that are here already can still be read from the iterator."""
+        """Stop consuming. Messages of topics in memory that are here already can still be read from the iterator; those of
+        durable topics come again elsewhere."""
         self._closed = True
+        self._current = None
+        await asyncio.gather(*[listener.flushed() for listener in list(self._listeners)])
         tasks = [*self._sockets.values(), *([self._watch] if self._watch else [])]
         self._sockets.clear()
         self._watch = None
@@ -128,9 +145,13 @@ class Consumer:
         return self
 
     async def __anext__(self) -> Event:
+        self._done_with_current()
         if not await self.wait():
             raise StopAsyncIteration
-        return self._pop()
+        event = self._pop()
+        if event.receipt is not None and self._auto_ack:
+            self._current = event
+        return event
 
     async def wait(self) -> bool:
         """True as soon as a message is here, False once the consumer is closed and none is left."""
@@ -146,7 +167,7 @@ class Consumer:
         return True
 
     def take(self, most: int) -> list[Event]:
-        """Messages that are here already, ``most`` at most."""
+        """Messages that are here already, ``most`` at most. The caller acks them."""
         return [self._pop() for _ in range(min(most, len(self._events)))]
 
     def _pop(self) -> Event:
@@ -156,6 +177,11 @@ class Consumer:
             for transport in self._reading:
                 transport.underlying_transport.resume_reading()
         return event
+
+    def _done_with_current(self) -> None:
+        current, self._current = self._current, None
+        if current is not None:
+            current.ack_soon()
 
     # -- the nodes
 
@@ -199,7 +225,7 @@ class Consumer:
                     return
                 log.info("push API not reachable", extra={"url": url, "reason": str(error), "retry_in_s": delay})
             else:
-                await self._use(transport, url)
+                await self._use(transport, url, listener)
                 self.reconnects += 1
                 if listener.consumed:
                     delay = FIRST_DELAY_S
@@ -208,9 +234,12 @@ class Consumer:
             await asyncio.sleep(delay * (0.5 + self._jitter()))
             delay = min(delay * 2, LAST_DELAY_S)
 
-    async def _use(self, transport: picows.WSTransport, url: str) -> None:
+    async def _use(self, transport: picows.WSTransport, url: str, listener: _Listener) -> None:
         """Consume until the socket is gone; ping now and then."""
-        transport.send(picows.WSMsgType.TEXT, msgspec.json.encode({"m": "queue.pop", "p": {"t": self._topics}, "i": 1}))
+        pop = {"m": "queue.pop", "p": {"t": self._topics, "n": self._prefetch}, "i": 1}
+        transport.send(picows.WSMsgType.TEXT, msgspec.json.encode(pop))
+        listener.transport = transport
+        self._listeners.add(listener)
         self._reading.add(transport)
         if self._paused:
             transport.underlying_transport.pause_reading()
@@ -224,17 +253,26 @@ class Consumer:
                 lost.exception()
         finally:
             self._reading.discard(transport)
+            self._listeners.discard(listener)
+            listener.lost()
+            # What the node gives to others now is not for us any more.
+            self._events = deque(
+                one for one in self._events if one.receipt is None or one.receipt.socket is not listener
+            )
             self.consuming.discard(url)
             lost.cancel()
             transport.disconnect(graceful=False)
 
-    def received(self, text: bytes) -> None:
-        """An event."""
+    def received(self, listener: _Listener, text: bytes) -> None:
+        """An event, or the answer to an ack."""
         frame = _decode(text)
         if frame.e != "queue.pop" or frame.p is None:
+            if frame.i is not None:
+                listener.answered(frame.i, frame.E, frame.r or {})
             return
         event = frame.p
-        self._events.append(Event(event.n, event.c, event.t, event.d))
+        receipt = None if event.a is None else Receipt(listener, event.a)
+        self._events.append(Event(event.n, event.c, event.t, event.d, event.r, receipt))
         self._arrived.set()
         if len(self._events) >= self._limit and not self._paused:
             self._paused = True
@@ -258,8 +296,9 @@ class Consumer:
         self._arrived.set()
 
 
-class _Listener(picows.WSListener):
+class _Listener(AckingListener):
     def __init__(self, consumer: Consumer, url: str) -> None:
+        super().__init__(consumer)
         self._consumer = consumer
         self._url = url
         self.consumed = False
@@ -271,7 +310,7 @@ class _Listener(picows.WSListener):
                 return
             try:
                 if self.consumed:
-                    self._consumer.received(text)
+                    self._consumer.received(self, text)
                     return
                 # The answer comes before the first event.
                 self.consumed = self._consumer.answered(self._url, text)

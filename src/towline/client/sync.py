@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from towline.client.consumer import Consumer as AsyncConsumer
-from towline.client.consumer import Event
+from towline.client.event import Event
 from towline.client.push import Counts, Kind, PushError
 from towline.client.push import PushClient as AsyncPushClient
 from towline.errors import Unavailable
@@ -65,6 +65,10 @@ class _Thread:
         except BaseException:
             future.cancel()
             raise
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do it there, and do not wait."""
+        self._loop.call_soon_threadsafe(work)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -130,10 +134,16 @@ class PushClient:
 
 
 class Consumer:
-    """As :class:`towline.client.Consumer`, with the same parameters; an iterator over messages."""
+    """As :class:`towline.client.Consumer`, with the same parameters; an iterator over messages.
 
-    def __init__(self, *topics: str, **options: Any) -> None:
+    A message of a durable topic is acked when the thread that got it asks for the next one, or leaves the ``with`` without an
+    exception; with ``auto_ack=False`` by :meth:`ack`.
+    """
+
+    def __init__(self, *topics: str, auto_ack: bool = True, **options: Any) -> None:
         self._make: Callable[[], AsyncConsumer] = lambda: AsyncConsumer(*topics, **options)
+        self._auto_ack = auto_ack
+        self._local = threading.local()
         self._thread: _Thread | None = None
         self._consumer: AsyncConsumer
         self._events: deque[Event] = deque()
@@ -169,6 +179,8 @@ class Consumer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            self._done_with_current()
         self.close()
 
     def __iter__(self) -> Iterator[Event]:
@@ -183,17 +195,43 @@ class Consumer:
 
     def get(self, timeout: float | None = None) -> Event | None:
         """The next message; None when none comes within ``timeout`` seconds, or the consumer is closed."""
-        while not self._events:
-            thread = self._thread
-            if thread is None:
-                if self._closed:
+        self._done_with_current()
+        while True:
+            while not self._events:
+                thread = self._thread
+                if thread is None:
+                    if self._closed:
+                        return None
+                    raise Unavailable("push.closed", "the consumer is not open; use it as `with Consumer(...)`")
+                taken = thread.run(_within(self._consumer, timeout))
+                if not taken:
                     return None
-                raise Unavailable("push.closed", "the consumer is not open; use it as `with Consumer(...)`")
-            taken = thread.run(_within(self._consumer, timeout))
-            if not taken:
-                return None
-            self._events.extend(taken)
-        return self._events.popleft()
+                self._events.extend(taken)
+            event = self._events.popleft()
+            if not event.stale:
+                break
+        if self._auto_ack:
+            self._local.current = event
+        return event
+
+    def ack(self, event: Event) -> bool:
+        """It was dealt with. As :meth:`towline.client.Event.ack`."""
+        return self._opened().run(event.ack())
+
+    def nack(self, event: Event, delay_s: float = 0.0) -> bool:
+        """It could not be dealt with. As :meth:`towline.client.Event.nack`."""
+        return self._opened().run(event.nack(delay_s))
+
+    def _done_with_current(self) -> None:
+        event: Event | None = getattr(self._local, "current", None)
+        self._local.current = None
+        if event is not None and event.receipt is not None and self._thread is not None:
+            self._thread.soon(event.ack_soon)
+
+    def _opened(self) -> _Thread:
+        if self._thread is None:
+            raise Unavailable("push.closed", "the consumer is not open; use it as `with Consumer(...)`")
+        return self._thread
 
 
 async def _entered(make: Callable[[], Any]) -> Any:
