@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,26 @@ async def test_the_monitoring_page_tells_whether_it_syncs(caplog: pytest.LogCapt
     finally:
         synced.stop()
         lazy.stop()
+
+
+async def test_the_permissions_of_the_page_are_enough() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "bus.md").read_text("utf-8")
+    (block,) = re.findall(r"^authorization \{.*?^\}", page, re.DOTALL | re.MULTILINE)
+    server = NatsServer(config=f"{SYNCED}\n{block.replace('$TOWLINE_NATS_PASSWORD', 'secret')}").start()
+    bus = BusSettings(url=server.url, user="towline", password="secret")
+    specs = declared(QueueSettings(topics=(TopicSettings(name="orders"),)))[0]
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            store = await join_jetstream(stack, bus, specs, 1, SystemClock(), TIMING)
+            for data in (b"a", b"b"):
+                await store.push("orders", 1, "15", data)
+            found = await store.fetch("orders", 2, 1000)
+            assert [one.data for one in found] == [b"a", b"b"]
+            store.release(found[:1])
+            await store.ack(found[1:])
+            (again,) = await store.fetch("orders", 2, 1000)
+            assert (again.data, again.deliveries) == (b"a", 2)
+            await store.bury(again, "orders.dead", b"dead")
+            assert [one.data for one in await store.fetch("orders.dead", 2, 1000)] == [b"dead"]
+    finally:
+        server.stop()

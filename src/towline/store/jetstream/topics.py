@@ -70,7 +70,6 @@ class JetStreamTopics:
         self._client: Client | None = None
         self._me = uuid.uuid4().hex[:16]
         self._pushes = 0
-        self._looks = 0
         self._looker: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -207,7 +206,8 @@ class JetStreamTopics:
                         await prepare_topic(client, topic.spec, topic.stream, topic.subject, self._replicas)
                         continue
                     topic.messages, topic.bytes = info.state.messages, info.state.bytes
-                    self._looks += 1
+                    if not info.state.consumer_count:
+                        await prepare_topic(client, topic.spec, topic.stream, topic.subject, self._replicas)
                 except (*FAILURES, nats.js.errors.Error, TowlineError) as error:
                     log.debug("a topic's state is not known", extra={"topic": topic.spec.name, "reason": repr(error)})
 
