@@ -144,6 +144,9 @@ def draw(shown: Snapshot, rows: int, problem: str = "") -> RenderableType:
     parts.append(head)
     if problem:
         parts.append(Text(f"not renewed: {problem}", style="yellow"))
+    if not nodes:
+        parts += [Text(), Text("no gateway node is running; start one with: towline gateway --bus nats://HOST:4222")]
+        return Group(*parts)
     parts += [Text(), _nodes(shown), Text(), _listeners(nodes)]
     if shown["channels"] is None:
         parts += [Text(), Text("names of channels and topics are known to the portal's REST only", style="dim")]

@@ -159,7 +159,13 @@ export function QueuesView() {
                   </td>
                   <td className="end">{count(topic.depth)}</td>
                   <td className="end nowrap">
-                    {topic.consumers === 0 && topic.depth > 0 ? <span className="chip warn">{G.queues.nobody}</span> : count(topic.consumers)}
+                    {topic.consumers === 0 && topic.depth > 0 ? (
+                      <Tooltip label={G.queues.nobodyHint}>
+                        <span className="chip warn">{G.queues.nobody}</span>
+                      </Tooltip>
+                    ) : (
+                      count(topic.consumers)
+                    )}
                   </td>
                   <td className="end hidephone">
                     <Tooltip label={G.queues.awayHint}>
