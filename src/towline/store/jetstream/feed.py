@@ -27,6 +27,9 @@ EXPIRES_S: Final = 5.0
 PAUSE_S: Final = 0.25
 """Pause after a pull request that the server could not serve."""
 
+RENEW_S: Final = 1.0
+"""What lay here for longer has its time at the server started anew when it is taken."""
+
 MAX_MESSAGE: Final = 512 * 1024
 """A pull request that is bounded by less would not be given a longer message."""
 
@@ -63,14 +66,16 @@ class Feed:
         """What has arrived, bounded."""
         found: list[Delivery] = []
         size = 0
-        oldest = self._now() - self._fresh_s
+        now = self._now()
         while self._buffer and len(found) < count and size < max_bytes:
             at, delivery = self._buffer.popleft()
-            if at < oldest:
+            if now - at > self._fresh_s:
                 self._disown(delivery)
-            else:
-                found.append(delivery)
-                size += len(delivery.data)
+                continue
+            if now - at > RENEW_S:
+                self._confirmed.tell(str(delivery.ref), b"+WPI")  # its owner has the whole time
+            found.append(delivery)
+            size += len(delivery.data)
         return found
 
     async def wait(self, client: Client | None, count: int, max_bytes: int) -> None:
