@@ -21,8 +21,15 @@ from tests.integration.product import environment
 from tests.natsserver import NatsServer
 
 ENTRY = """
+from towline.errors import Unavailable
+
 async def on_message(conn, message):
-    conn.send(f"{message.data} {await conn.queue.put('orders', message.data)}")
+    try:
+        waiting = await conn.queue.put("orders", message.data)
+    except Unavailable:
+        conn.close(4002, "not kept")
+    else:
+        conn.send(f"{message.data} {waiting}")
 """
 
 
@@ -121,6 +128,9 @@ class World:
         async with asyncio.timeout(30):
             while await held(self.gateway):
                 await asyncio.sleep(0.1)
+        await self.abandon()
+
+    async def abandon(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -166,4 +176,22 @@ async def test_gateways_and_nats_are_killed_in_turn(tmp_path: Path) -> None:
         assert "Traceback" not in gateway.log
     finally:
         await gateway.end(signal.SIGTERM)
+        server.stop()
+
+
+@pytest.mark.needs_nats
+async def test_stopping_ends_although_nats_is_gone(tmp_path: Path) -> None:
+    server = NatsServer(config="jetstream { sync_interval: always }").start()
+    gateway = Gateway(tmp_path, server.url)
+    await gateway.start()
+    world = World(gateway)
+    try:
+        await world.more(20)
+        server.kill()
+        await until(lambda: "bus is cut" in gateway.log)
+        await gateway.end(signal.SIGTERM)  # waits 20 s at most
+        assert "Traceback" not in gateway.log
+    finally:
+        await world.abandon()
+        await gateway.end(signal.SIGKILL)
         server.stop()
