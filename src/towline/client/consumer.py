@@ -22,6 +22,7 @@ import picows
 from towline.client import nodes
 from towline.client.acks import AckingListener
 from towline.client.event import Event, Receipt
+from towline.client.keepalive import keep_alive
 from towline.client.push import FIRST_DELAY_S, LAST_DELAY_S, LOST_EARLY, PushError, quiet, refusal, socket_url
 from towline.errors import TowlineError, Unavailable
 
@@ -71,7 +72,7 @@ class Consumer:
     :param buffer: messages held here before reading pauses
     :param prefetch: messages of a durable topic that a node may give without an ack; the last of them should be acked within
         the topic's ``ack_s``. 0: what the topic allows
-    :param ping_s: how often to say that a socket lives
+    :param ping_s: how often to say that a socket lives; a node that answers three times nothing is given up
     :param nodes_s: how often to ask for the nodes
     """
 
@@ -243,14 +244,9 @@ class Consumer:
         self._reading.add(transport)
         if self._paused:
             transport.underlying_transport.pause_reading()
-        lost = asyncio.ensure_future(transport.wait_disconnected())
         try:
-            while not lost.done():
-                await asyncio.wait((lost,), timeout=self._ping_s)
-                if not lost.done():
-                    transport.send(picows.WSMsgType.TEXT, b"ping")
-            if not lost.cancelled():
-                lost.exception()
+            # While reading pauses, the node's answers wait too.
+            await keep_alive(transport, self._ping_s, lambda: listener.something_came() or self._paused)
         finally:
             self._reading.discard(transport)
             self._listeners.discard(listener)
@@ -260,7 +256,6 @@ class Consumer:
                 one for one in self._events if one.receipt is None or one.receipt.socket is not listener
             )
             self.consuming.discard(url)
-            lost.cancel()
             transport.disconnect(graceful=False)
 
     def received(self, listener: _Listener, text: bytes) -> None:
@@ -302,8 +297,15 @@ class _Listener(AckingListener):
         self._consumer = consumer
         self._url = url
         self.consumed = False
+        self._heard = False
+
+    def something_came(self) -> bool:
+        """Whether it did since this was asked last."""
+        heard, self._heard = self._heard, False
+        return heard
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        self._heard = True
         if frame.msg_type is picows.WSMsgType.TEXT:
             text = frame.get_payload_as_bytes()
             if text == b"pong":

@@ -14,13 +14,14 @@ import logging
 import random
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 import picows
 
 from towline.client import nodes
+from towline.client.keepalive import keep_alive
 from towline.errors import InvalidInput, TowlineError, Unavailable
 
 log = logging.getLogger("towline.client")
@@ -69,7 +70,7 @@ class PushClient:
     :param url: ``http://host:6789`` or ``ws://…`` of any node; user and password may stand in it
     :param every_node: False: stay with the one node, also when it is gone
     :param timeout: seconds that a request may take, reconnecting included
-    :param ping_s: how often to say that this socket lives
+    :param ping_s: how often to say that this socket lives; a node that answers three times nothing is given up
     :param nodes_s: how often to ask for the nodes
     """
 
@@ -99,11 +100,12 @@ class PushClient:
         self._task: asyncio.Task[None] | None = None
         self._refusal: TowlineError | None = None
         self._others: list[str] = []
+        self._heard = False
         self.reconnects = 0
         self.connected_to = ""
         """URL of the socket that is open now; empty without one."""
 
-    async def __aenter__(self) -> PushClient:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.get_running_loop().create_task(self._keep_open())
         return self
 
@@ -215,18 +217,11 @@ class PushClient:
         self._refusal = None
         self._transport, self.connected_to = transport, url
         self._ready.set()
-        lost = asyncio.ensure_future(transport.wait_disconnected())
         learning = asyncio.ensure_future(self._learn(url)) if self._every_node else None
         try:
-            while not lost.done():
-                await asyncio.wait((lost,), timeout=self._ping_s)
-                if not lost.done():
-                    transport.send(picows.WSMsgType.TEXT, b"ping")
-            if not lost.cancelled():
-                lost.exception()
+            await keep_alive(transport, self._ping_s, self._something_came)
         finally:
             self._transport, self.connected_to = None, ""
-            lost.cancel()
             transport.disconnect(graceful=False)
             self._fail_all("the connection was lost; whether the request was carried out is not known")
             if learning is not None:
@@ -244,8 +239,13 @@ class PushClient:
                     self._others = nodes.others(self._url, listed)
                 await asyncio.sleep(self._nodes_s * (0.75 + self._jitter() / 2))
 
+    def _something_came(self) -> bool:
+        heard, self._heard = self._heard, False
+        return heard
+
     def answered(self, text: bytes) -> None:
         """A frame from the node."""
+        self._heard = True
         if text == b"pong":
             return
         try:

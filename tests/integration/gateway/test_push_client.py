@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from tests.helpers import free_port, until
 from tests.integration.gateway.running import api, clients, running_node
 from towline.bus.memory import MemoryBus
-from towline.client import PushClient, PushError
+from towline.client import Consumer, PushClient, PushError
 from towline.client import push as push_module
 from towline.clock import SystemClock
 from towline.errors import InvalidInput, Unavailable
@@ -134,3 +137,38 @@ async def test_another_node_takes_over() -> None:
         with pytest.raises(Unavailable):
             await push.publish("news", "x")
     await bus.close()
+
+
+class Counting(PushClient):
+    pongs = 0
+
+    def answered(self, text: bytes) -> None:
+        self.pongs += text == b"pong"
+        super().answered(text)
+
+
+async def test_a_node_that_answers_nothing_is_given_up(entry: str) -> None:
+    """As when a machine vanishes: the connection stands, and nothing comes."""
+    seen = 0
+
+    async def mute(socket: ServerConnection) -> None:
+        nonlocal seen
+        seen += 1
+        with suppress(ConnectionClosed):
+            async for _ in socket:
+                pass
+
+    async with serve(mute, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        async with (
+            PushClient(url, ping_s=0.03, every_node=False, jitter=lambda: 0.0) as push,
+            Consumer("a", url=url, ping_s=0.03, every_node=False, jitter=lambda: 0.0) as consumer,
+        ):
+            await until(lambda: push.reconnects >= 2 and consumer.reconnects >= 2 and seen >= 6)
+    async with (
+        running_node(entry=entry) as node,
+        Counting(api(node), ping_s=0.02) as push,
+        Consumer("a", url=api(node), ping_s=0.02) as consumer,
+    ):
+        await until(lambda: push.pongs > 20)
+        assert (push.reconnects, consumer.reconnects) == (0, 0)
