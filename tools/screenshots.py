@@ -113,6 +113,12 @@ def take(studio: Studio) -> None:
     page.wait_for_timeout(600)
     studio.keep(page, "console")
 
+    page = studio.page(dark=False)
+    page.goto("/gateway")
+    expect(page.get_by_test_id("nodes")).to_be_visible(timeout=15_000)
+    page.wait_for_timeout(60_000)  # a minute of rates
+    studio.keep(page, "gateway")
+
     page = studio.page(dark=False, phone=True)
     studio.open_device(page)
     studio.keep(page, "phone")

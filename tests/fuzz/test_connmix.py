@@ -13,7 +13,7 @@ from towline.protocols.connmix.codes import ApiError
 from towline.protocols.connmix.requests import parse_envelope, parse_http_publish, parse_http_send, parse_request
 
 LIMIT = 4096
-METHODS = [b"mesh.send", b"mesh.publish", b"queue.pop", b"queue.unpop", b"conn.call"]
+METHODS = [b"mesh.send", b"mesh.publish", b"queue.pop", b"queue.unpop", b"queue.ack", b"queue.nack", b"conn.call"]
 
 
 def fuzz_one(data: bytes) -> None:
@@ -48,7 +48,7 @@ def fuzz_one(data: bytes) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("cdtfampi") | st.text(max_size=3), inner)
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("cdtfampinw") | st.text(max_size=3), inner)
     ),
     max_leaves=12,
 )

@@ -165,6 +165,15 @@ def test_the_gateway_node_is_listed(client: httpx.Client, device: dict[str, Any]
     assert node["version"]
     assert node["number"] >= 0
     assert node["links"] == 1
+    # The agent's link is a connection of that node; it is no client.
+    assert node["clients"] == 0
+    assert client.get("/gateway/clients").json()["clients"] == []
+    assert client.get("/gateway/channels").json() == {"channels": [], "more": False, "silent": []}
+    assert client.post("/gateway/publish", json={"channel": "x", "data": "y"}).json() == {
+        "sent": 0,
+        "failed": 0,
+        "silent": 0,
+    }
 
 
 # The command line ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import { S } from "./strings";
 
 const DevicePage = lazy(() => import("./pages/DevicePage"));
 const PluginsPage = lazy(() => import("./pages/PluginsPage"));
+const GatewayPage = lazy(() => import("./pages/GatewayPage"));
 const AccessPage = lazy(() => import("./pages/AccessPage"));
 const AuditPage = lazy(() => import("./pages/AuditPage"));
 const ProfilePage = lazy(() => import("./pages/ProfilePage"));
@@ -47,6 +48,7 @@ export function App() {
           <Route path="devices" element={<DevicesPage />} />
           <Route path="devices/:id" element={<DevicePage />} />
           <Route path="plugins" element={<PluginsPage />} />
+          <Route path="gateway" element={<GatewayPage />} />
           <Route path="access" element={<AccessPage />} />
           <Route path="audit" element={<AuditPage />} />
           <Route path="profile" element={<ProfilePage />} />

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from towline.cli.config import ConfigFile
+from towline.cli.gatewaytop import top
 from towline.cli.roles import BusUrl
 from towline.cli.up import BehindProxy, Data, Listen, become_role, need_server
 
@@ -40,3 +41,6 @@ def gateway(
         behind_proxy=behind_proxy or None,
     )
     become_role("towline.app.gateway", load_settings(config, flags=flags.given()).settings)
+
+
+app.command()(top)

@@ -65,7 +65,8 @@ def consume(
 ) -> None:
     """Take messages that clients' entries queue in topics, from every node, and print one a line.
 
-    What comes here nobody else gets: each message goes to one consumer, and what was under way when this command ends is lost.
+    What comes here nobody else gets: each message goes to one consumer. One of a durable topic is acked once it is printed. Of
+    other topics, what was under way when this command ends is lost.
     """
     import asyncio
     import json
@@ -76,10 +77,12 @@ def consume(
 
     async def work() -> None:
         seen = 0
-        async with Consumer(*topics, url=api) as consumer:
+        # What is fetched beyond the count would be given back, and count as delivered.
+        async with Consumer(*topics, url=api, prefetch=min(count, 16) or 16) as consumer:
             async for event in consumer:
                 if as_json:
-                    line = json.dumps(event._asdict())
+                    shown = {"node": event.node, "client_id": event.client_id, "topic": event.topic, "data": event.data}
+                    line = json.dumps(shown)
                 else:
                     line = event.data if isinstance(event.data, str) else json.dumps(event.data, ensure_ascii=False)
                 typer.echo(line)

@@ -13,7 +13,8 @@ from them.
 
 from __future__ import annotations
 
-from towline.client.consumer import Consumer, Event
+from towline.client.consumer import Consumer
+from towline.client.event import Event
 from towline.client.push import Counts, PushClient, PushError
 
 __all__ = ["Consumer", "Counts", "Event", "PushClient", "PushError"]

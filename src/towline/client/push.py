@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages from a back end to clients of the gateway, over one WebSocket to any node (spec connmix §3).
 
-Requests are carried out in the order they were made. The socket is opened again when it is lost, with backoff and jitter;
-a request that was under way then fails with ``push.disconnected``: whether it was carried out is not known.
+Requests are carried out in the order they were made. When the socket is lost it is opened again, at another node if the
+mesh has one, else with backoff and jitter; a request that was under way then fails with ``push.disconnected``: whether it
+was carried out is not known.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import logging
 import random
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 import picows
 
+from towline.client import nodes
+from towline.client.keepalive import keep_alive
 from towline.errors import InvalidInput, TowlineError, Unavailable
 
 log = logging.getLogger("towline.client")
@@ -34,6 +37,11 @@ LOST_EARLY = "the connection was lost before the node answered"
 
 FIRST_DELAY_S = 0.1
 LAST_DELAY_S = 10.0
+
+LEARN_AFTER_S = 0.5
+
+STEADY_S = 1.0
+"""A connection that held this long begins the backoff anew."""
 
 
 class PushError(TowlineError):
@@ -59,9 +67,11 @@ _decode = msgspec.json.Decoder(_Answer).decode
 class PushClient:
     """A connection to the push API of one node; messages go to clients of every node.
 
-    :param url: ``http://host:6789`` or ``ws://…``; user and password may stand in it
+    :param url: ``http://host:6789`` or ``ws://…`` of any node; user and password may stand in it
+    :param every_node: False: stay with the one node, also when it is gone
     :param timeout: seconds that a request may take, reconnecting included
-    :param ping_s: how often to say that this socket lives
+    :param ping_s: how often to say that this socket lives; a node that answers three times nothing is given up
+    :param nodes_s: how often to ask for the nodes
     """
 
     def __init__(
@@ -70,14 +80,18 @@ class PushClient:
         *,
         username: str = "",
         password: str = "",
+        every_node: bool = True,
         timeout: float = 10.0,
         ping_s: float = 20.0,
+        nodes_s: float = 30.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._url, headers = socket_url(url, username, password)
         self._headers = headers
+        self._every_node = every_node
         self._timeout = timeout
         self._ping_s = ping_s
+        self._nodes_s = nodes_s
         self._jitter = jitter
         self._transport: picows.WSTransport | None = None
         self._ready = asyncio.Event()
@@ -85,9 +99,13 @@ class PushClient:
         self._number = 0
         self._task: asyncio.Task[None] | None = None
         self._refusal: TowlineError | None = None
+        self._others: list[str] = []
+        self._heard = False
         self.reconnects = 0
+        self.connected_to = ""
+        """URL of the socket that is open now; empty without one."""
 
-    async def __aenter__(self) -> PushClient:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.get_running_loop().create_task(self._keep_open())
         return self
 
@@ -151,55 +169,83 @@ class PushClient:
     # -- the socket
 
     async def _keep_open(self) -> None:
-        delay = FIRST_DELAY_S
+        delay, lost = FIRST_DELAY_S, ""
         try:
             while True:
-                try:
-                    transport, connected = await picows.ws_connect(
-                        lambda: _Listener(self),
-                        self._url,
-                        extra_headers=self._headers,
-                        logger_name=quiet,
-                        max_frame_size=16 * 1024 * 1024,
-                        websocket_handshake_timeout=self._timeout,
-                    )
-                    if connected is None:
-                        raise ConnectionError(LOST_EARLY)
-                except (OSError, picows.WSError, TimeoutError) as error:
-                    self._refusal = refusal(error)
-                    if self._refusal is not None:
-                        self._ready.set()
-                    log.info("push API not reachable", extra={"reason": str(error), "retry_in_s": round(delay, 1)})
-                else:
-                    self._refusal = None
+                # The node whose connection was just lost is tried last.
+                urls = sorted([self._url, *self._others], key=lambda url: url == lost)
+                began, refused = 0.0, None
+                for url in urls:
+                    transport, problem = await self._open(url)
+                    if transport is not None:
+                        began, lost = asyncio.get_running_loop().time(), url
+                        await self._use(transport, url)
+                        self.reconnects += 1
+                        break
+                    refused = refused or problem
+                if began and asyncio.get_running_loop().time() - began > STEADY_S:
                     delay = FIRST_DELAY_S
-                    await self._use(transport)
-                    self.reconnects += 1
+                elif not began and refused is not None:
+                    self._refusal = refused
+                    self._ready.set()
                 await asyncio.sleep(delay * (0.5 + self._jitter()))
                 delay = min(delay * 2, LAST_DELAY_S)
         finally:
             self._fail_all("the push client was closed")
 
-    async def _use(self, transport: picows.WSTransport) -> None:
-        """Until the socket is gone: ping now and then."""
-        self._transport = transport
-        self._ready.set()
-        lost = asyncio.ensure_future(transport.wait_disconnected())
+    async def _open(self, url: str) -> tuple[picows.WSTransport | None, TowlineError | None]:
+        """A socket; or none, and an answer that waiting will not change if it was one."""
         try:
-            while not lost.done():
-                await asyncio.wait((lost,), timeout=self._ping_s)
-                if not lost.done():
-                    transport.send(picows.WSMsgType.TEXT, b"ping")
-            if not lost.cancelled():
-                lost.exception()
+            transport, connected = await picows.ws_connect(
+                lambda: _Listener(self),
+                url,
+                extra_headers=self._headers,
+                logger_name=quiet,
+                max_frame_size=16 * 1024 * 1024,
+                websocket_handshake_timeout=self._timeout,
+            )
+        except (OSError, picows.WSError, TimeoutError) as error:
+            log.info("no connection to the push API", extra={"url": url, "reason": str(error)})
+            return None, refusal(error)
+        if connected is None:
+            log.info("no connection to the push API", extra={"url": url, "reason": LOST_EARLY})
+            return None, None
+        return transport, None
+
+    async def _use(self, transport: picows.WSTransport, url: str) -> None:
+        """Until the socket is gone: ping now and then, and learn where else to go."""
+        self._refusal = None
+        self._transport, self.connected_to = transport, url
+        self._ready.set()
+        learning = asyncio.ensure_future(self._learn(url)) if self._every_node else None
+        try:
+            await keep_alive(transport, self._ping_s, self._something_came)
         finally:
-            self._transport = None
-            lost.cancel()
+            self._transport, self.connected_to = None, ""
             transport.disconnect(graceful=False)
             self._fail_all("the connection was lost; whether the request was carried out is not known")
+            if learning is not None:
+                learning.cancel()
+                await asyncio.wait((learning,))
+
+    async def _learn(self, url: str) -> None:
+        """Keep the list of other nodes; what an earlier node said counts until this one says something."""
+        # Who comes for one message need not know all nodes.
+        await asyncio.sleep(min(LEARN_AFTER_S, self._nodes_s))
+        async with nodes.client(self._headers) as client:
+            while True:
+                listed = await nodes.learn(client, url)
+                if listed is not None:
+                    self._others = nodes.others(self._url, listed)
+                await asyncio.sleep(self._nodes_s * (0.75 + self._jitter() / 2))
+
+    def _something_came(self) -> bool:
+        heard, self._heard = self._heard, False
+        return heard
 
     def answered(self, text: bytes) -> None:
         """A frame from the node."""
+        self._heard = True
         if text == b"pong":
             return
         try:

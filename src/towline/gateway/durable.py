@@ -340,6 +340,10 @@ class DurableTopics:
             for name, topic in self._leases.topics.items()
         ]
 
+    def consumers(self, name: str) -> int:
+        """Sockets of this node that consume a topic."""
+        return len(self._leases.topics[name].members)
+
     def store_counters(self) -> dict[str, int]:
         """What the store counts."""
         return self._store.counters()

@@ -133,35 +133,50 @@ class Inspector:
         return wire.Channels(channels=[_channel(one) for one in fitting], matching=matching)
 
     def _topics(self, ask: wire.AskTopics) -> wire.Topics:
-        found = [one for one in self._node.queues.topics.values() if ask.search in one.name]
-        best = heapq.nsmallest(_rows(ask.limit), found, key=lambda one: (-len(one.items), one.name))
-        return wire.Topics(
-            topics=[_topic(one) for one in _fitting(best, lambda one: len(one.name.encode()))], matching=len(found)
-        )
+        queues = self._node.queues
+        every = [_topic(one) for one in queues.topics.values()]
+        if queues.durable is not None:
+            for name, depth, _, unacked in queues.durable.figures():
+                consumers = queues.durable.consumers(name)
+                every.append(
+                    wire.Topic(name=wire.clean(name), depth=depth, consumers=consumers, away=unacked, durable=True)
+                )
+        found = [one for one in every if ask.search in one.name]
+        best = heapq.nsmallest(_rows(ask.limit), found, key=lambda one: (-one.depth, one.name))
+        return wire.Topics(topics=_fitting(best, lambda one: len(one.name.encode())), matching=len(found))
 
     async def _clients(self, ask: wire.AskClients) -> wire.Clients:
-        """Ids grow with time, and the table is in the order of arrival."""
-        connections = self._node.realm.connections
-        if ask.channel:
-            channel = self._node.channels.get(ask.channel)
-            ids = [] if channel is None else [one.id for one in (*channel.members, *channel.raw_members)]
-            ids = await asyncio.to_thread(sorted, ids, key=int) if len(ids) > PIECE else sorted(ids, key=int)
-        else:
-            ids = list(connections)
-        if ask.after:
-            del ids[bisect_left(ids, _id_number(ask.after), key=int) :]
-        ids.reverse()
         limit = _rows(ask.limit)
+        before = _id_number(ask.after) if ask.after else 1 << 64
+        found = await (
+            self._subscribers(ask, before, limit + 1) if ask.channel else self._newest(ask, before, limit + 1)
+        )
+        return wire.Clients(clients=[self._row(one) for one in found[:limit]], more=len(found) > limit)
+
+    async def _newest(self, ask: wire.AskClients, before: int, limit: int) -> list[Connection]:
+        """Ids grow with time, and the table is in the order of arrival: the end of it is what is wanted."""
+        connections = self._node.realm.connections
+        ids = list(connections)
+        del ids[bisect_left(ids, before, key=int) :]
+        ids.reverse()
         found: list[Connection] = []
         async for piece in _pieces(ids):
             for client_id in piece:
                 one = connections.get(client_id)
-                if one is None or not _matches(one, ask.search):
-                    continue
-                found.append(one)
-                if len(found) > limit:
-                    return wire.Clients(clients=[self._row(each) for each in found[:limit]], more=True)
-        return wire.Clients(clients=[self._row(one) for one in found], more=False)
+                if one is not None and _matches(one, ask.search):
+                    found.append(one)
+                    if len(found) == limit:
+                        return found
+        return found
+
+    async def _subscribers(self, ask: wire.AskClients, before: int, limit: int) -> list[Connection]:
+        """Members of a channel are in the order of their subscribing."""
+        channel = self._node.channels.get(ask.channel)
+        found: list[Connection] = []
+        async for piece in _pieces([] if channel is None else list(channel.members)):
+            new = [one for one in piece if int(one.id) < before and _matches(one, ask.search)]
+            found = heapq.nlargest(limit, [*found, *new], key=lambda one: int(one.id))
+        return [one for one in found if not one.closing]
 
     def _row(self, one: Connection) -> wire.Client:
         return wire.Client(
@@ -263,7 +278,6 @@ def _topic(topic: Topic) -> wire.Topic:
         depth=len(topic.items) + topic.away,
         consumers=len(topic.consumers),
         away=topic.away,
-        durable=bool(getattr(topic, "durable", False)),
     )
 
 

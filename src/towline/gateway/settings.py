@@ -146,6 +146,21 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         tuple[TopicSettings, ...],
         Meta(description="Topics that are durable; without `bus.url` in a SQLite file in `data`, with it in JetStream"),
     ] = ()
+    replicas: Annotated[
+        int,
+        Meta(
+            description="Copies of a durable topic in a NATS cluster (1, 3 or 5); 3 survive the loss of a server",
+            ge=1,
+            le=5,
+        ),
+    ] = 1
+    nats_monitor: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Monitoring addresses of the NATS servers, as `http://host:8222`: the start is refused unless each "
+            "says that it syncs always; empty: that cannot be known, and a warning says so"
+        ),
+    ] = ()
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -60,7 +60,7 @@ class ChannelList(NamedTuple):
 
 
 class TopicView(NamedTuple):
-    """A topic, put together over the nodes that answered. Every node has a queue of its own for it."""
+    """A topic, put together over the nodes that answered. Every node has a queue of its own for it, unless it is durable."""
 
     name: str
     depth: int
@@ -164,7 +164,7 @@ class Gateway:
                 had = found.get(topic.name) or TopicView(topic.name, 0, 0, 0, False, 0)
                 found[topic.name] = TopicView(
                     topic.name,
-                    had.depth + topic.depth,
+                    max(had.depth, topic.depth) if topic.durable else had.depth + topic.depth,
                     had.consumers + topic.consumers,
                     had.away + topic.away,
                     had.durable or topic.durable,

@@ -18,6 +18,8 @@ from tests.helpers import free_port, until
 from tests.integration.gateway.running import api, clients, running_node
 from towline.bus.memory import MemoryBus
 from towline.client import Consumer, Event, PushError
+from towline.client.nodes import others
+from towline.client.push import socket_url
 from towline.clock import SystemClock
 from towline.errors import Unavailable
 from towline.gateway.node import Node
@@ -111,8 +113,9 @@ async def test_it_waits_for_its_node_and_says_what_is_refused() -> None:
         ("http://10.0.0.1:6789", "", set()),
     ],
 )
-async def test_which_nodes_are_connected_to(seed: str, server: str, found: set[str]) -> None:
-    assert Consumer("a", url=seed)._others([server]) == found
+def test_which_nodes_are_connected_to(seed: str, server: str, found: set[str]) -> None:
+    url, _ = socket_url(seed, "", "")
+    assert set(others(url, [server, server])) == found
 
 
 async def run(*command: str) -> asyncio.subprocess.Process:

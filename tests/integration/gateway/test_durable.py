@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from websockets.asyncio.client import connect
 
 from tests.helpers import until
 from tests.integration.gateway.backend import BackEnd, consume, durable_node, put, topics
-from tests.integration.gateway.running import api
+from tests.integration.gateway.running import api, clients
 from towline.errors import InvalidInput, Unavailable
 from towline.gateway.settings import ListenerSettings, TopicSettings
 
@@ -265,3 +266,48 @@ async def test_metrics(tmp_path: Path) -> None:
         ):
             assert line in text
         await consumer.close()
+
+
+async def test_the_entry_of_the_guide(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "gateway.md").read_text("utf-8")
+    section = guide.split("## Messages that must not be lost")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "orders.py").write_text(code)
+    declare = TopicSettings(name="orders", max_messages=1)
+    async with (
+        durable_node(tmp_path, declare, entry=str(tmp_path / "orders.py")) as node,
+        connect(clients(node)) as one,
+    ):
+        await one.send("first")
+        assert await one.recv() == "kept"
+        await one.send("second")
+        assert await one.recv() == "try again: queue is full: the topic 'orders' holds 1 messages"
+
+
+async def test_the_next_message_of_a_client_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = {"entry": "builtin:forward:orders"}
+    async with (
+        durable_node(tmp_path, **forward) as node,
+        connect(clients(node)) as one,
+        connect(clients(node)) as other,
+    ):
+        store = topics(node)
+        begun: list[asyncio.Future[int]] = []
+
+        def push(*arguments: Any) -> asyncio.Future[int]:
+            begun.append(asyncio.get_running_loop().create_future())
+            return begun[-1]
+
+        monkeypatch.setattr(store, "push", push)
+        for _ in range(3):
+            await one.send("mine")
+        await until(lambda: len(begun) == 1)
+        await other.send("theirs")
+        await until(lambda: len(begun) == 2)
+        begun[0].set_result(1)
+        await until(lambda: len(begun) == 3)
+        assert len(begun) == 3
+        monkeypatch.undo()
+        for future in begun[1:]:
+            future.set_result(1)
+        await until(lambda: store.depth("orders").messages == 1)

@@ -14,16 +14,18 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.helpers import until
+from tests.integration.gateway.backend import durable_node, put
 from tests.unit.bus.conftest import World
 from towline.bus.base import Member
 from towline.clock import SystemClock
 from towline.errors import InvalidInput, NotFound, Refused, TowlineError
 from towline.gateway import inspect
 from towline.gateway.node import Node
-from towline.gateway.settings import GatewaySettings
+from towline.gateway.settings import GatewaySettings, ListenerSettings, TopicSettings
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
 from towline.hub.settings import HubSettings
+from towline.protocols.connmix import inspect as wire
 from towline.store.sqlite import open_store
 
 ENTRY = """
@@ -45,8 +47,11 @@ async def nodes(world: World, tmp_path: Path) -> AsyncIterator[list[Node]]:
     entry = tmp_path / "entry.py"
     entry.write_text(ENTRY)
     made = []
+    raw = ListenerSettings(listen="127.0.0.1:0", protocol="socket", entry="builtin:echo")
     for _ in range(2):
-        settings = GatewaySettings(api_listen="127.0.0.1:0", clients_listen="127.0.0.1:0", entry=str(entry))
+        settings = GatewaySettings(
+            api_listen="127.0.0.1:0", clients_listen="127.0.0.1:0", entry=str(entry), listeners=(raw,)
+        )
         node = Node(await world.bus(), SystemClock(), settings)
         await node.start()
         made.append(node)
@@ -91,7 +96,8 @@ async def test_nodes_tell_their_figures(hub: Hub, nodes: list[Node]) -> None:
     assert (second.clients, second.channels) == (0, 0)
     assert first.counters["messages_in"] == first.counters["queue_pushed"] == 1
     assert first.memory_bytes > 1_000_000
-    (listener,) = first.listeners
+    listener, raw = first.listeners
+    assert (raw.number, raw.protocol, raw.entry, raw.clients) == (1, "socket", "builtin:echo", 0)
     assert listener.listen == f"127.0.0.1:{nodes[0].clients_address[1]}"
     assert (listener.protocol, listener.path, listener.clients, listener.accepted) == ("websocket", "/", 1, 1)
     assert listener.entry.endswith("entry.py")
@@ -246,6 +252,33 @@ async def test_send_publish_disconnect_and_the_audit_log(hub: Hub, nodes: list[N
         ("gateway.disconnect", there_id, {"code": 4321, "reason": "go away"}),
         ("gateway.disconnect", here_id, {"code": 3020, "reason": "disconnected by an operator"}),
     ]
+
+
+async def test_a_raw_client(hub: Hub, nodes: list[Node]) -> None:
+    reader, writer = await asyncio.open_connection(*nodes[0].ports[1].address)
+    await until(lambda: nodes[0].realm.connections)
+    (client_id,) = nodes[0].realm.connections
+    (found,) = (await hub.gateway.clients(READER)).clients
+    assert (found.client.id, found.client.listener) == (client_id, 1)
+    details = (await hub.gateway.client(OWNER, client_id)).details
+    assert (details.protocol, details.entry, details.user_agent, details.channels) == ("socket", "builtin:echo", "", [])
+    assert (await hub.gateway.send(OWNER, client_id, b"hello")).sent == 1
+    assert await reader.readuntil(b"hello") == b"hello"
+    await hub.gateway.disconnect(OWNER, client_id)
+    assert await reader.read() == b""
+    writer.close()
+    await until(lambda: nodes[0].ports[1].counters.closed["operator"] == 1)
+
+
+async def test_durable_topics_are_among_the_topics(tmp_path: Path) -> None:
+    async with durable_node(tmp_path, TopicSettings(name="orders")) as node:
+        await put(node, "orders", 1, 2, 3)
+        node.queues.push("plain", "x")
+        answer = node._inspector.answer(wire.encode(wire.AskTopics()))
+        assert isinstance(answer, bytes)
+        topics = {each.name: each for each in wire.decode_answer(answer, wire.Topics).topics}
+        orders, plain = topics["orders"], topics["plain"]
+        assert (orders.depth, orders.durable, orders.consumers, plain.depth, plain.durable) == (3, True, 0, 1, False)
 
 
 class Mute:

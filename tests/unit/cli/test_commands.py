@@ -250,3 +250,15 @@ def test_a_base_install_says_what_it_lacks(role: str, monkeypatch: pytest.Monkey
     error = failure(invoke(role))
     assert error.code == "cli.server_parts"
     assert "towline[server]" in str(error)
+
+
+def test_gateway_top(run: Run) -> None:
+    out = run("gateway", "top", "--once", "--interval", "0.2").output
+    assert out.startswith("Towline gateway  2 nodes, 1 clients")
+    assert "no answer" in out
+    assert "room" in out
+    assert "orders" in out
+    told = json.loads(run("gateway", "top", "--once", "--interval", "0.2", "--json").output)
+    assert told["rates"]["node-a"] == {"out_per_s": 0.0}
+    assert [node["number"] for node in told["nodes"]] == [3, 4]
+    assert failure(run("gateway", "top", "--once", "--api", "ftp://x")).code == "cli.usage"

@@ -10,6 +10,7 @@ import {
   useQueryClient,
 } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
+import { RateHistory } from "../lib/rates";
 import { ApiError, call, patch, path, post, remove } from "./client";
 import { live } from "./live";
 import type * as T from "./types";
@@ -283,6 +284,80 @@ export const useAudit = () =>
     initialPageParam: null as string | number | null,
     getNextPageParam: (page) => page.next,
   });
+
+// Gateway ---------------------------------------------------------------------------------------------------------
+
+const LIVE_MS = 2000;
+
+/** What the nodes counted while this page was open. */
+export const gatewayHistory = new RateHistory(5 * 60_000);
+
+export const useGateway = () =>
+  useQuery({
+    queryKey: ["gateway"],
+    queryFn: async ({ signal }) => {
+      const { nodes } = await call<{ nodes: T.GatewayNode[] }>("/gateway", { signal });
+      const told = nodes.filter((node) => node.clients !== null);
+      gatewayHistory.add(
+        Date.now(),
+        told.map((node) => [node.id, { ...node.counters, clients: node.clients ?? 0, queued: node.queued ?? 0 }]),
+      );
+      return nodes;
+    },
+    refetchInterval: LIVE_MS,
+    staleTime: 1000,
+  });
+
+const gatewayList = <V>(name: string, query: Record<string, string | number>) => ({
+  queryKey: ["gateway", name, query],
+  queryFn: ({ signal }: { signal: AbortSignal }) => call<V>(path(["gateway", name], query), { signal }),
+  placeholderData: (before: V | undefined) => before,
+  refetchInterval: LIVE_MS,
+  staleTime: 1000,
+});
+
+export const useGatewayChannels = (search: string) =>
+  useQuery(gatewayList<T.GatewayChannels>("channels", { search, limit: 200 }));
+export const useGatewayTopics = (search: string) => useQuery(gatewayList<T.GatewayTopics>("topics", { search, limit: 200 }));
+
+export interface ClientFilter {
+  search: string;
+  channel: string;
+  node: string;
+}
+
+export const useGatewayClients = (filter: ClientFilter) =>
+  useInfiniteQuery({
+    queryKey: ["gateway", "clients", filter],
+    queryFn: ({ pageParam, signal }) =>
+      call<T.GatewayClients>(path(["gateway", "clients"], { ...filter, limit: 100, after: pageParam }), { signal }),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next,
+    placeholderData: (before) => before,
+    refetchInterval: LIVE_MS,
+    staleTime: 1000,
+  });
+
+export const useGatewayClient = (id: string | null) =>
+  useQuery({
+    queryKey: ["gateway", "client", id],
+    queryFn: ({ signal }) => call<T.GatewayClientDetails>(path(["gateway", "clients", id ?? ""]), { signal }),
+    enabled: id !== null,
+    refetchInterval: (query) => (query.state.error ? false : LIVE_MS),
+    staleTime: 1000,
+  });
+
+export interface Outgoing {
+  how: "publish" | "send";
+  to: string;
+  data: string;
+  kind: "text" | "binary";
+}
+
+export const sendOut = ({ how, to, data, kind }: Outgoing): Promise<T.GatewaySent> =>
+  how === "publish"
+    ? post<T.GatewaySent>("/gateway/publish", { channel: to, data, kind })
+    : post<T.GatewaySent>(path(["gateway", "clients", to, "send"]), { data, kind });
 
 /** A change that makes lists of these keys stale. */
 export function useChange<A, R>(change: (argument: A) => Promise<R>, ...keys: string[]) {

@@ -238,3 +238,87 @@ export interface LiveRecord {
   message_id: number | string;
   fields: Record<string, Json>;
 }
+
+export interface GatewayListener {
+  number: number;
+  listen: string;
+  path: string;
+  protocol: string;
+  tls: boolean;
+  entry: string;
+  clients: number;
+  accepted: number;
+  messages: number;
+  entry_errors: number;
+  refused: Record<string, number>;
+  closed: Record<string, number>;
+}
+
+export interface GatewayNode {
+  id: string;
+  number: number;
+  version: string | null;
+  api_server: string | null;
+  clients_listen: string | null;
+  started_at: string | null;
+  clients: number | null;
+  links: number | null;
+  channels: number | null;
+  topics: number | null;
+  queued: number | null;
+  queued_bytes: number | null;
+  consumers: number | null;
+  behind: number | null;
+  loop_lag_ms: number | null;
+  memory_bytes: number | null;
+  draining: boolean | null;
+  counters: Record<string, number>;
+  listeners: GatewayListener[];
+}
+
+export interface GatewayChannels {
+  channels: { name: string; subscribers: number; nodes: number }[];
+  more: boolean;
+  silent: number[];
+}
+
+export interface GatewayTopics {
+  topics: { name: string; depth: number; consumers: number; away: number; durable: boolean; nodes: number }[];
+  more: boolean;
+  silent: number[];
+}
+
+export interface GatewayClient {
+  id: string;
+  node: number;
+  listener: number;
+  remote_addr: string;
+  since: string | null;
+  channels: number;
+  waiting: number;
+}
+
+export interface GatewayClients {
+  clients: GatewayClient[];
+  next: string | null;
+  silent: number[];
+}
+
+export interface GatewayClientDetails extends Omit<GatewayClient, "channels"> {
+  listen: string;
+  entry: string;
+  protocol: string;
+  path: string;
+  user_agent: string;
+  context: Json;
+  omitted: string[];
+  channels: string[];
+  channel_count: number;
+  behind: boolean;
+}
+
+export interface GatewaySent {
+  sent: number;
+  failed: number;
+  silent: number;
+}

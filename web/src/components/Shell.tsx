@@ -14,6 +14,7 @@ import {
   IconPlugConnectedX,
   IconSearch,
   IconSun,
+  IconTopologyStar3,
   IconUser,
 } from "@tabler/icons-react";
 import { Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
@@ -59,6 +60,7 @@ export function Shell() {
     () => [
       { to: "/devices", label: S.nav.devices, icon: IconDevices2 },
       { to: "/plugins", label: S.nav.plugins, icon: IconPlugConnected },
+      { to: "/gateway", label: S.nav.gateway, icon: IconTopologyStar3 },
       { to: "/access", label: S.nav.access, icon: IconKey },
       ...(mayAudit ? [{ to: "/audit", label: S.nav.audit, icon: IconHistory }] : []),
     ],
@@ -242,11 +244,11 @@ function useKeyboard({ openPalette, openShortcuts }: { openPalette: () => void; 
         else openPalette();
       } else if (event.key === "?") {
         openShortcuts();
-      } else if (event.key === "g") {
+      } else if (event.key === "g" && Date.now() - goSince >= 1200) {
         goSince = Date.now();
         return;
       } else if (Date.now() - goSince < 1200) {
-        const to = { d: "/devices", p: "/plugins", a: "/access", l: "/audit", u: "/profile" }[event.key];
+        const to = { d: "/devices", p: "/plugins", g: "/gateway", a: "/access", l: "/audit", u: "/profile" }[event.key];
         if (to) void navigate(to);
       }
       goSince = 0;

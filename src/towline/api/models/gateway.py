@@ -106,7 +106,7 @@ class GatewayTopic(BaseModel):
     name: str
     depth: int = Field(description="Messages that wait, on all nodes that answered.")
     consumers: int
-    away: int = Field(description="Of those that wait: offered to another node.")
+    away: int = Field(description="Of those: offered to another node, or not yet acked by a consumer.")
     durable: bool
     nodes: int
 

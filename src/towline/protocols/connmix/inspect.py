@@ -141,7 +141,8 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic on the node that answers. ``away`` counts messages that another node was offered."""
+    """A topic on the node that answers. ``away`` counts messages that another node was offered, or of a durable topic those
+    that consumers have and have not acked. What a durable topic holds, all its nodes share."""
 
     name: str
     depth: int

@@ -68,7 +68,8 @@ class TopicStore(Protocol):
 
     def push(self, topic: str, node: int, client_id: str, data: bytes) -> Awaitable[int]:
         """Store a message. Done once it is safe, with the number of messages that the topic holds then. Pushes to one
-        topic are stored in the order of their calls. TopicFull, at once or when awaited."""
+        topic are stored in the order of their calls, unless a shared store was asked again. TopicFull, at once or when
+        awaited."""
         ...
 
     async def fetch(self, topic: str, count: int, max_bytes: int) -> list[Delivery]:

@@ -30,6 +30,7 @@ def test_messages_begin_with_the_documented_words() -> None:
         201: "consumption failed",
         202: "repeated consumption",
         203: "failed to cancel consumption",
+        204: "failed to acknowledge",
         301: "execution failed",
         401: "failed to send",
         403: "forbidden",
@@ -83,3 +84,10 @@ def test_whatever_is_said_is_json(reason: str, code: Code, topic: str, pushed: s
     event = json.loads(replies.pop_event(3, "1", topic, replies.event_data(pushed)))
     assert list(event) == ["e", "p", "id"]
     assert event["p"]["t"] == topic
+
+
+def test_durable_events_and_dead_letters() -> None:
+    event = replies.durable_event(1, "15", "t", b'{"x":1}', "42", 3)
+    assert event == b'{"e":"queue.pop","p":{"n":1,"c":"15","t":"t","d":{"x":1},"a":"42","r":3},"id":null}'
+    dead = replies.dead_letter('t"', "nack", 5, b"[1]")
+    assert dead == b'{"topic":"t\\"","reason":"nack","deliveries":5,"data":[1]}'

@@ -17,6 +17,8 @@ from towline.protocols.connmix.requests import (
     ConnCall,
     MeshPublish,
     MeshSend,
+    QueueAck,
+    QueueNack,
     QueuePop,
     QueueUnpop,
     Request,
@@ -146,6 +148,26 @@ BAD_POPS += [[{"t": ["a"]}, {"t": ["b"]}], ["a", {"t": ["b"]}], "a", 5]
 @pytest.mark.parametrize("params", BAD_POPS)
 def test_queue_pop_shapes_that_are_refused(params: Any) -> None:
     refused({"m": "queue.pop", "p": params, "i": 1})
+
+
+def test_queue_pop_may_bound_what_is_unacked() -> None:
+    assert parse({"m": "queue.pop", "p": {"t": ["a"], "n": 7}, "i": 1}) == QueuePop(("a",), 7)
+    assert parse({"m": "queue.pop", "p": [{"t": ["a"], "n": 7}], "i": 1}) == QueuePop(("a",), 7)
+    for bad in (-1, 10_001, "1", 1.5):
+        refused({"m": "queue.pop", "p": {"t": ["a"], "n": bad}, "i": 1})
+
+
+def test_acks() -> None:
+    assert parse({"m": "queue.ack", "p": {"a": ["1", "2"]}, "i": 1}) == QueueAck(("1", "2"))
+    assert parse({"m": "queue.ack", "p": [{"a": ["1"]}], "i": 1}) == QueueAck(("1",))
+    assert parse({"m": "queue.nack", "p": {"a": ["1"]}, "i": 1}) == QueueNack(("1",), 0.0)
+    assert parse({"m": "queue.nack", "p": {"a": ["1"], "w": 2.5}, "i": 1}) == QueueNack(("1",), 2.5)
+    bad: list[Any] = [{}, {"a": []}, {"a": [1]}, {"a": "1"}, ["1"], 1, None]
+    for params in bad:
+        for method in ("queue.ack", "queue.nack"):
+            refused({"m": method, "p": params, "i": 1})
+    for delay in (-0.1, 86_401, "1"):
+        refused({"m": "queue.nack", "p": {"a": ["1"], "w": delay}, "i": 1})
 
 
 def test_queue_unpop() -> None:

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from tests.natsserver import NatsServer
+from towline.app.topics import join_jetstream
+from towline.bus.settings import BusSettings, Timing
 from towline.clock import SystemClock
 from towline.store.base.topics import TopicSpec, TopicStore
 from towline.store.sqlite.topics import open_topics
@@ -49,9 +54,36 @@ class SqliteWorld:
             await store.close()
 
 
-@pytest.fixture(params=["sqlite"])
+_realms = itertools.count(1)
+TIMING = Timing(backoff=0.02, backoff_max=0.1)
+
+
+class JetStreamWorld:
+    shared = True
+
+    def __init__(self, server: NatsServer) -> None:
+        self._bus = BusSettings(url=server.url, realm=f"topics{next(_realms)}")
+        self._stack = contextlib.AsyncExitStack()
+
+    async def open(self, specs: list[TopicSpec] = SPECS) -> TopicStore:
+        return await join_jetstream(self._stack, self._bus, specs, 1, SystemClock(), TIMING)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[NatsServer]:
+    server = NatsServer(config="jetstream { sync_interval: always }").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("jetstream", marks=pytest.mark.needs_nats)])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    world: World = SqliteWorld(tmp_path)
+    world: World = (
+        SqliteWorld(tmp_path) if request.param == "sqlite" else JetStreamWorld(request.getfixturevalue("nats_server"))
+    )
     yield world
     await world.close()
 
