@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listening sockets of a port without TLS, whose connections go straight into aiofastnet's transports.
+"""Listening sockets of a port. Without TLS their connections go straight into aiofastnet's transports.
 
 aiofastnet's own server makes a task and a future for each connection, a sixth of what a handshake costs
 (docs/reference/performance.md), takes thousands of connections in one turn of the loop, and does not get over a process
@@ -12,6 +12,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 
 from aiofastnet.selector_transport import SelectorSocketTransport  # type: ignore[import-not-found,unused-ignore]
@@ -88,6 +89,23 @@ class Acceptor:
         self._loop.remove_reader(listening)
         self._loop.call_later(RETRY_S, self._watch, listening)
         log.error("no connections are accepted for a while", extra={"reason": error.strerror, "retry_in_s": RETRY_S})
+
+
+async def listen(
+    make: Callable[[], asyncio.BaseProtocol],
+    exhausted: Callable[[], None],
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    handshake_s: float,
+) -> asyncio.Server | Acceptor:
+    """Listen, with TLS or without. OSError when the address cannot be had."""
+    # aiofastnet's transport is a tenth cheaper a write than uvloop's (docs/reference/performance.md), but with TLS it
+    # forgets what was read already when reading resumes.
+    if tls is not None:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(make, host, port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=BACKLOG)
+    return Acceptor(make, exhausted, await bind(host, port))
 
 
 async def bind(host: str, port: int) -> list[socket.socket]:

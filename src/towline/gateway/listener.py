@@ -113,7 +113,7 @@ class ClientPort:
         )
         self._listens(server)
 
-    def _listens(self, server: asyncio.Server) -> None:
+    def _listens(self, server: asyncio.Server | Acceptor) -> None:
         self._server = server
         for one in server.sockets:
             if self.settings.send_buffer_bytes:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import ssl
+from functools import partial
 
-import aiofastnet
-
+from towline.gateway.acceptor import listen
 from towline.gateway.connections import Realm
 from towline.gateway.entries.base import RawEntry
 from towline.gateway.listener import ClientPort
@@ -25,14 +25,6 @@ class RawPort(ClientPort):
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen. OSError when the address cannot be had."""
 
-        def factory() -> RawClient:
-            return RawClient(self)
-
-        if tls is not None:  # as in wsglue.open_port
-            handshake_s = self.settings.handshake_timeout_s
-            server = await self.loop.create_server(
-                factory, host, port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=4096
-            )
-        else:
-            server = await aiofastnet.create_server(self.loop, factory, host, port, backlog=4096)
+        exhausted = partial(self._unfinished, "no_files")
+        server = await listen(lambda: RawClient(self), exhausted, host, port, tls, self.settings.handshake_timeout_s)
         self._listens(server)

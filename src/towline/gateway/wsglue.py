@@ -12,7 +12,7 @@ from typing import Any
 from picows import WSAutoPingStrategy, WSFrame
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
-from towline.gateway.acceptor import BACKLOG, Acceptor, bind
+from towline.gateway.acceptor import Acceptor, listen
 
 # A LoggerAdapter, because picows makes a child logger for each connection of a plain Logger. What clients do wrong is
 # counted and not logged.
@@ -70,13 +70,7 @@ async def open_port(
         protocol.unfinished = unfinished
         return protocol  # type: ignore[no-any-return]
 
-    # aiofastnet's transport, as picows itself takes: a tenth cheaper a write than uvloop's (docs/reference/performance.md).
-    loop = asyncio.get_running_loop()
-    if tls is not None:  # but with TLS that one forgets what was read already when reading resumes
-        return await loop.create_server(
-            factory, host, port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=BACKLOG
-        )
-    return Acceptor(factory, lambda: unfinished("no_files"), await bind(host, port))
+    return await listen(factory, lambda: unfinished("no_files"), host, port, tls, handshake_s)
 
 
 def picows_code(code: int) -> Any:
