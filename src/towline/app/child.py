@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import msgspec
 
-from towline.app import garbage
 from towline.errors import StartError, TowlineError
 
 T = TypeVar("T")
@@ -94,7 +93,6 @@ def _reporter() -> Callable[[list[str]], None]:
     descriptor = argument("--status-fd")
 
     def ready(lines: list[str]) -> None:
-        garbage.settle()
         if descriptor is None:
             for line in lines:
                 print(line, flush=True)  # noqa: T201 - for the terminal

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sys
 
-from towline.app import build, role
+from towline.app import build, garbage, role
 from towline.app.settings import Settings
 from towline.clock import SystemClock
 
@@ -18,6 +18,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> N
     async with contextlib.AsyncExitStack() as stack:
         bus = await build.make_bus(stack, settings, clock)
         await build.make_node(stack, settings, clock, bus)
+        garbage.settle()
         ready(
             [
                 f"gateway node ready: clients on {settings.gateway.clients_listen}, back ends on {settings.gateway.api_listen}"

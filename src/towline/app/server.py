@@ -8,7 +8,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from towline.app import build, role
+from towline.app import build, garbage, role
 from towline.app.plan import prepare_data
 from towline.app.settings import Settings
 from towline.clock import SystemClock
@@ -26,6 +26,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> N
         url = await build.make_doors(stack, settings, clock, bus, hub)
         build.leave_cli_url(data, url)
         await build.leave_enrolment(made, data)
+        garbage.settle()
         ready(build.welcome(url, made, data))
         await stop.wait()
 
