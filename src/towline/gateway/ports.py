@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from towline.errors import StartError
+from towline.gateway.admission import networks
 from towline.gateway.connections import Realm
 from towline.gateway.entries.base import Entry
 from towline.gateway.entries.load import load_entry
@@ -53,7 +54,15 @@ class Ports:
     async def _open(self, settings: PortSettings, routes: Mapping[str, Route]) -> None:
         tls = tls_context(settings)
         entry = self._entry(settings)
-        port = ClientPort(self._realm, self._ids, settings, entry=entry, routes=routes, number=len(self.all))
+        port = ClientPort(
+            self._realm,
+            self._ids,
+            settings,
+            entry=entry,
+            routes=routes,
+            number=len(self.all),
+            trusted=networks(self._settings.trusted_proxies, "gateway.trusted_proxies"),
+        )
         self.all.append(port)
         host, number = address_of(settings.listen, settings.address_key)
         try:
