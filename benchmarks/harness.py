@@ -177,8 +177,14 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], output: IO[bytes]) ->
 
 
 def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(word) for word in text.split()]
+    """A master listens before it has made its workers."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        if text:
+            return [int(word) for word in text.split()]
+        time.sleep(0.02)
+    raise NotAvailable(f"process {pid} has no workers")
 
 
 def free_port() -> int:

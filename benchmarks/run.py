@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m benchmarks.run fanout|echo|push|ingest|store [--runs 7] [--seconds 2]``: measure, compare, print a table.
+"""``python -m benchmarks.run TASK [--runs 7] [--seconds 2] [--peers a,b] [--loads text]``: measure, compare, print tables.
 
 Server and generator are pinned to one core each; peers take turns; medians are compared. What counts is CPU time a
-message: rates swing with the machine's neighbours.
+message: rates swing with the machine's neighbours. ``aims`` prints the newest results of all tasks against the aims.
 """
 
 from __future__ import annotations
@@ -13,68 +13,44 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import curves, gateway, neighbours
 from benchmarks import ingest as device_path
-from benchmarks import peers
+from benchmarks.gateway import Loads, Peers, compare
 from benchmarks.harness import (
+    RESULTS,
     ROOT,
     NotAvailable,
     Series,
-    Server,
     compile_tools,
     interleaved,
     load,
     machine,
-    saturated,
     save,
-    table,
 )
+from benchmarks.verdict import judge, latest, verdicts
 
-PUBLISH = '{"c":"ch","d":"%s"}'
-Arguments = Callable[[Server], list[str]]
+Result = tuple[list[Series], list[str], str]
+MESSAGE = ("srv_us_per_msg", "deliv_per_s", "message")
+TRIP = ("srv_us_per_rt", "rt_per_s", "round trip")
+REQUEST = ("srv_us_per_req", "req_per_s", "request")
+HANDSHAKE = ("srv_cpu_us_per_hs", "hs_per_s", "handshake")
 
-
-def towline_publish(server: Server) -> list[str]:
-    return [
-        "-port", str(server.ports["clients"]), "-path", "/sub", "-pubport", str(server.ports["api"]),
-        "-pubproto", "http", "-pubpath", "/v1/mesh/publish", "-fmt", PUBLISH,
-    ]  # fmt: skip
-
-
-def nchan_publish(server: Server) -> list[str]:
-    return ["-port", str(server.ports["clients"]), "-path", "/sub", "-pubproto", "http", "-pubpath", "/pub"]
-
-
-def bare_publish(server: Server) -> list[str]:
-    return ["-port", str(server.ports["clients"]), "-path", "/sub", "-pubpath", "/pub"]
-
-
-def echo_at(path: str) -> Arguments:
-    return lambda server: ["-port", str(server.ports["clients"]), "-pubpath", path]
-
-
-def post_at(path: str) -> Arguments:
-    return lambda server: ["-port", str(server.ports["api"]), "-pubpath", path, "-fmt", '{"c":"none","d":"%s"}']
-
-
-Peers = dict[str, tuple[peers.Start, Arguments]]
-
-FANOUT: Peers = {
-    "towline": (peers.towline_fanout, towline_publish),
-    "bare C": (peers.bare_c, bare_publish),
-    "nchan": (peers.nchan, nchan_publish),
+# What is measured: peers and loads for so many seconds, and the key of cost, of rate, and what one of it is called.
+TASKS: dict[str, tuple[Callable[[float], tuple[Peers, Loads]], tuple[str, str, str]]] = {
+    "fanout": (lambda seconds: (gateway.FANOUT, gateway.fanout_loads(seconds)), MESSAGE),
+    "echo": (lambda seconds: (gateway.ECHO, gateway.echo_loads(seconds)), TRIP),
+    "push": (lambda seconds: (gateway.PUSH, gateway.push_loads(seconds)), REQUEST),
+    "idle": (lambda seconds: (gateway.IDLE, gateway.idle_loads(seconds)), HANDSHAKE),
+    "subscribers": (curves.subscribers, MESSAGE),
+    "channels": (curves.channels, MESSAGE),
+    "nodes": (curves.nodes, MESSAGE),
+    "hop": (curves.hop, MESSAGE),
+    "entries": (curves.entries, TRIP),
 }
-ECHO: Peers = {
-    "towline": (peers.towline_echo, echo_at("/sub")),
-    "bare C": (peers.bare_c, echo_at("/echo")),
-    "node ws": (peers.node_ws, echo_at("/")),
-}
-PUSH: Peers = {
-    "towline": (peers.towline_fanout, post_at("/v1/mesh/publish")),
-    "aiohttp": (peers.aiohttp_constant, post_at("/v1/mesh/publish")),
-}
+OTHERS = ("neighbours", "ingest", "store")
 
 
-def measure(tool: Path, who: Peers, loads: dict[str, list[str]], runs: int) -> tuple[list[Series], list[str]]:
+def measure(tool: Path, who: Peers, loads: Loads, runs: int) -> tuple[list[Series], list[str]]:
     """All loads on all peers, interleaved. Peers that are not there are left out and named."""
     found: dict[tuple[str, str], Series] = {}
     missing: dict[str, str] = {}
@@ -95,72 +71,33 @@ def measure(tool: Path, who: Peers, loads: dict[str, list[str]], runs: int) -> t
     return list(found.values()), [f"{peer}: not measured. {reason}" for peer, reason in missing.items()]
 
 
-def compare(series: list[Series], cost: str, rate: str, unit: str) -> str:
-    """A row for each peer and load; ratios are of CPU time, the peer's to ours: over 1 we are cheaper."""
-    ours = {one.load: one.median(cost) for one in series if one.peer == "towline"}
-    rows = []
-    for one in sorted(series, key=lambda each: (each.load, each.peer != "towline", each.peer)):
-        low, high = one.spread(cost)
-        ratio = "" if one.peer == "towline" else f"{one.median(cost) / ours[one.load]:.2f}"
-        extra = f"{one.median('kb_per_conn'):.1f}" if "kb_per_conn" in one.runs[0] else ""
-        hello = f"{one.median('srv_cpu_us_per_hs'):.0f}" if "srv_cpu_us_per_hs" in one.runs[0] else ""
-        p99 = f"{one.median('p99_us') / 1000:.1f}" if "p99_us" in one.runs[0] else ""
-        rows.append(
-            [
-                one.load,
-                one.peer,
-                f"{one.median(cost):.3f}",
-                f"{low:.3f}–{high:.3f}",
-                ratio,
-                f"{one.median(rate):,.0f}",
-                p99,
-                hello,
-                extra,
-                saturated(one) if "gen_busy%" in one.runs[0] else "fixed rate",
-            ]
-        )
-    headers = ["load", "server", f"CPU µs/{unit}", "min–max", "peer/ours", f"{unit}/s", "p99 ms"]
-    return table([*headers, "µs/handshake", "KB/conn", "saturated"], rows)
-
-
-def fanout(tool: Path, runs: int, seconds: float) -> tuple[list[Series], list[str], str]:
-    common = ["-mode", "fanout", "-size", "128", "-plain", "1", "-dur", str(seconds)]
-    loads = {
-        "N=1000 W=1": [*common, "-n", "1000", "-window", "1"],
-        "N=1000 W=16": [*common, "-n", "1000", "-window", "16"],
-        "N=1000 20/s": [*common, "-n", "1000", "-rate", "20"],
-    }
-    series, notes = measure(tool, FANOUT, loads, runs)
-    return series, notes, compare(series, "srv_us_per_msg", "deliv_per_s", "message")
-
-
-def echo(tool: Path, runs: int, seconds: float) -> tuple[list[Series], list[str], str]:
-    common = ["-mode", "echo", "-size", "120", "-plain", "1", "-dur", str(seconds)]
-    loads = {"N=100": [*common, "-n", "100"], "N=1000": [*common, "-n", "1000"]}
-    series, notes = measure(tool, ECHO, loads, runs)
-    return series, notes, compare(series, "srv_us_per_rt", "rt_per_s", "round trip")
-
-
-def push(tool: Path, runs: int, seconds: float) -> tuple[list[Series], list[str], str]:
-    common = ["-mode", "post", "-size", "128", "-plain", "1", "-dur", str(seconds), "-n", "32"]
-    loads = {"32 connections": common, "32 connections, 8 pipelined": [*common, "-pipe", "8"]}
-    series, notes = measure(tool, PUSH, loads, runs)
-    return series, notes, compare(series, "srv_us_per_req", "req_per_s", "request")
-
-
-def ingest(tool: Path, runs: int, seconds: float) -> tuple[list[Series], list[str], str]:
-    return device_path.measure(runs, seconds)
-
-
-TASKS = {"fanout": fanout, "echo": echo, "push": push, "ingest": ingest}
+def run_task(task: str, tool: Path, chosen: argparse.Namespace) -> Result:
+    if task == "neighbours":
+        return neighbours.measure(tool, chosen.runs, chosen.seconds)
+    if task == "ingest":
+        return device_path.measure(chosen.runs, chosen.seconds)
+    make, (cost, rate, unit) = TASKS[task]
+    who, loads = make(chosen.seconds)
+    if chosen.peers:
+        who = {name: one for name, one in who.items() if name in chosen.peers.split(",")}
+    loads = {name: one for name, one in loads.items() if chosen.loads in name}
+    if not who or not loads:
+        raise SystemExit(f"{task} has no such peers or loads")
+    series, notes = measure(tool, who, loads, chosen.runs)
+    return series, notes, compare(series, cost, rate, unit)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("task", nargs="?", default="all", choices=[*TASKS, "store", "all"])
+    parser.add_argument("task", nargs="?", default="all", choices=[*TASKS, *OTHERS, "aims", "all"])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--peers", default="", help="only these, with commas between")
+    parser.add_argument("--loads", default="", help="only loads whose name has this text")
     chosen = parser.parse_args()
+    if chosen.task == "aims":
+        print(latest(RESULTS))
+        return
     if chosen.task in ("store", "all"):
         # The store has no peer to take turns with and needs no generator: it measures itself.
         store = [str(ROOT / "ingest_store.py"), "--runs", str(chosen.runs), "--seconds", str(chosen.seconds)]
@@ -168,10 +105,13 @@ def main() -> None:
         if chosen.task == "store":
             return
     tool = compile_tools()["wsload"]
-    for task in TASKS if chosen.task == "all" else [chosen.task]:
+    for task in [*TASKS, "neighbours", "ingest"] if chosen.task == "all" else [chosen.task]:
         about = machine()
-        series, notes, text = TASKS[task](tool, chosen.runs, chosen.seconds)
+        series, notes, text = run_task(task, tool, chosen)
         text = "\n".join([f"{chosen.runs} interleaved runs of {chosen.seconds} s, medians", "", text, *notes])
+        rows = judge(task, series)
+        if rows:
+            text += "\n\n" + verdicts(rows)
         path = save(task, about, text, series)
         print(
             f"\n{about}\n{text}\n\nwritten to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}"

@@ -28,6 +28,7 @@ ERRORS = {
     "BusUnreachable",
     "BusCallError",
     "QueueFull",
+    "TopicFull",
 }
 
 

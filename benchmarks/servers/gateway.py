@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gateway node by itself, as ``towline gateway`` runs it: ``python -m benchmarks.servers.gateway API PORT ENTRY``."""
+"""A gateway node by itself, as ``towline gateway`` runs it: ``python -m benchmarks.servers.gateway --api P --clients P``."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import resource
@@ -11,21 +12,29 @@ import sys
 
 import uvloop
 
+from towline.bus.base import Bus
 from towline.bus.memory import MemoryBus
 from towline.clock import SystemClock
 from towline.gateway.node import Node
 from towline.gateway.settings import GatewaySettings
 
 
-async def main(api: str, clients: str, entry: str) -> None:
+async def main(chosen: argparse.Namespace) -> None:
     clock = SystemClock()
-    bus = MemoryBus(clock)
+    bus: Bus
+    if chosen.nats:
+        from towline.bus.nats import NatsBus
+
+        bus = NatsBus(chosen.nats, clock)
+    else:
+        bus = MemoryBus(clock)
     await bus.start()
     settings = GatewaySettings(
-        api_listen=f"127.0.0.1:{api}",
-        clients_listen=f"127.0.0.1:{clients}",
+        api_listen=f"127.0.0.1:{chosen.api}",
+        clients_listen=f"127.0.0.1:{chosen.clients}",
         path="/sub",
-        entry=entry,
+        entry=chosen.entry,
+        trusted=chosen.trusted,
         read_timeout_s=600.0,
     )
     node = Node(bus, clock, settings)
@@ -36,9 +45,17 @@ async def main(api: str, clients: str, entry: str) -> None:
     print("ready", flush=True)
     await stop.wait()
     await node.close()
+    await bus.close()
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--api", required=True)
+    parser.add_argument("--clients", required=True)
+    parser.add_argument("--entry", default="builtin:echo")
+    parser.add_argument("--trusted", action="store_true")
+    parser.add_argument("--nats", default="")
+    arguments = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    uvloop.run(main(*sys.argv[1:4]))
+    sys.exit(uvloop.run(main(arguments)))

@@ -122,7 +122,8 @@ class Product:
                 ("host", "towline.plugins.host"),
             ):
                 if module in words:
-                    found[role] = pid
+                    # Parents come first: a child that has forked and not yet become a shell looks like its parent.
+                    found.setdefault(role, pid)
         return found
 
     def stop(self, timeout: float = 8.0) -> int:

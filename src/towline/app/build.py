@@ -12,17 +12,16 @@ import msgspec
 
 from towline.app.plan import enrol_file, secret_key, write_private
 from towline.app.settings import Settings
+from towline.app.topics import make_topics
+from towline.app.waiting import until_unlocked
 from towline.bus.base import Bus
 from towline.clock import Clock
-from towline.errors import Conflict, StartError
+from towline.errors import Conflict
 from towline.gateway.node import Node
 from towline.gateway.settings import join_address, split_address
 from towline.hub.actor import Actor
 from towline.hub.hub import Bootstrapped, Hub
 from towline.hub.settings import HubSettings
-
-LOCK_SECONDS = 5.0
-"""How long a server waits for its predecessor, killed a moment ago, to let the database go."""
 
 CLI_TOKEN_NAME = "command line on this machine"  # noqa: S105 - a label
 CLI_TOKEN_DAYS = 30
@@ -49,8 +48,9 @@ async def make_bus(stack: contextlib.AsyncExitStack, settings: Settings, clock: 
 
 
 async def make_node(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock, bus: Bus) -> Node:
-    """A gateway node."""
-    node = Node(bus, clock, settings.gateway)
+    """A gateway node, with the store of its durable topics."""
+    topics = await make_topics(stack, settings, clock)
+    node = Node(bus, clock, settings.gateway, topics)
     await node.start()
     stack.push_async_callback(node.close)
     return node
@@ -60,15 +60,7 @@ async def make_hub(stack: contextlib.AsyncExitStack, settings: Settings, clock: 
     """A hub with its store."""
     from towline.store.sqlite import open_store
 
-    deadline = clock.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            store = await open_store(data / "towline.db", clock)
-            break
-        except StartError as error:
-            if error.code != "store.locked" or clock.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.1)
+    store = await until_unlocked(clock, lambda: open_store(data / "towline.db", clock))
     stack.push_async_callback(store.close)
     hub = Hub(store, bus, clock, hub_settings(settings), secret=secret_key(data))
     await hub.start()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from towline.gateway import metrics
 
 if TYPE_CHECKING:
+    from towline.gateway.durable import DurableTopics
     from towline.gateway.node import Node
     from towline.gateway.queues import Queues
 
@@ -98,6 +99,8 @@ def figures(node: Node) -> list[metrics.Value]:
                 value("towline_gateway_closed_total", "Clients gone, by cause", count, {**label, "cause": cause})
             )
     found.extend(_queues(node.queues, node.queue_mesh.late))
+    if node.queues.durable is not None:
+        found.extend(_durable(node.queues.durable))
     found.extend(node.links.figures())
     for name, count in node.bus_counters().items():
         found.append(value("towline_bus_events_total", "What the bus counts", count, {"event": name}))
@@ -124,6 +127,40 @@ def _queues(queues: Queues, late: int) -> list[metrics.Value]:
         found.append(
             value("towline_gateway_queue_refused_total", "Pushes and consumers refused", count, {"reason": reason})
         )
+    return found
+
+
+def _durable(durable: DurableTopics) -> list[metrics.Value]:
+    value, counters = metrics.Value, durable.counters
+    found = [
+        value("towline_gateway_topic_pending", "Pushes on their way to the store", durable.pending),
+        value("towline_gateway_topic_pushed_total", "Messages stored in durable topics", counters.pushed),
+        value("towline_gateway_topic_delivered_total", "Messages of them given to consumers", counters.delivered),
+        value("towline_gateway_topic_redelivered_total", "Of those: not for the first time", counters.redelivered),
+        value("towline_gateway_topic_acked_total", "Messages acked", counters.acked),
+        value("towline_gateway_topic_nacked_total", "Messages nacked", counters.nacked),
+        value("towline_gateway_topic_expired_total", "Messages not acked in time", counters.expired),
+        value("towline_gateway_topic_lost_total", "Messages whose consumer left without an ack", counters.lost),
+        value("towline_gateway_topic_undead_total", "Dead letters that their topic did not take", counters.undead),
+    ]
+    # The names are those of the settings.
+    for name, messages, size, unacked in durable.figures():
+        label = {"topic": name}
+        found += [
+            value("towline_gateway_topic_messages", "Messages that a durable topic holds", messages, label),
+            value("towline_gateway_topic_bytes", "What they take", size, label),
+            value("towline_gateway_topic_unacked", "Of them: with consumers of this node", unacked, label),
+        ]
+    for reason, count in counters.dead.items():
+        found.append(
+            value("towline_gateway_topic_dead_total", "Moved to a dead-letter topic", count, {"reason": reason})
+        )
+    for reason, count in counters.refused.items():
+        found.append(
+            value("towline_gateway_topic_refused_total", "Pushes and acks that failed", count, {"reason": reason})
+        )
+    for event, count in durable.store_counters().items():
+        found.append(value("towline_gateway_topic_store_total", "What the store counts", count, {"event": event}))
     return found
 
 

@@ -42,6 +42,10 @@ class Answer:
         """The answer, saying that the connection closes."""
         return self._write((*self.headers, _CLOSE))
 
+    def without_body(self) -> Answer:
+        """The answer to HEAD: the same head, which still says how long the body would be."""
+        return _HeadAnswer(self.body, self.status, self.headers, self.content_type)
+
     def _write(self, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
         head = [b"HTTP/1.1 %d %b" % (self.status, _REASONS.get(self.status, b"Unknown"))]
         if self.status not in (204, 304):
@@ -49,6 +53,17 @@ class Answer:
             head.append(b"Content-Length: %d" % len(self.body))
         head.extend(name + b": " + value for name, value in headers)
         return b"\r\n".join(head) + b"\r\n\r\n" + self.body
+
+
+class _HeadAnswer(Answer):
+    __slots__ = ()
+
+    def encoded(self) -> bytes:
+        return self._write(self.headers)
+
+    def _write(self, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+        whole = super()._write(headers)
+        return whole[: len(whole) - len(self.body)]
 
 
 def plain_error(status: int, code: str, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:

@@ -17,6 +17,7 @@ from towline.gateway.access import Access
 from towline.gateway.channels import Channels
 from towline.gateway.closecodes import DRAINING, SLOW, STALLED
 from towline.gateway.connections import Connection, Realm
+from towline.gateway.durable import DurableTopics, declared
 from towline.gateway.figures import LoopLag, figures
 from towline.gateway.inspect import Inspector
 from towline.gateway.link_entry import LinkEntry
@@ -32,6 +33,7 @@ from towline.gateway.service import PushService
 from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, join_address
 from towline.gateway.snowflake import Snowflakes
 from towline.protocols.connmix.mesh import is_mesh
+from towline.store.base.topics import TopicStore
 
 log = logging.getLogger("towline.gateway")
 
@@ -43,10 +45,14 @@ FINISH_S = 2.0
 
 
 class Node:
-    """One gateway node on a bus. TLS is for client ports and the link; the push API stays plain (put a proxy before it)."""
+    """One gateway node on a bus. TLS is for client ports and the link; the push API stays plain (put a proxy before it).
 
-    def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings) -> None:
+    :param topics: where the durable topics of the settings are kept; whoever made it closes it, after the node
+    """
+
+    def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings, topics: TopicStore | None = None) -> None:
         self._bus = bus
+        self._topics = topics
         self._clock = clock
         self._settings = settings
         self._endpoint: Endpoint | None = None
@@ -74,6 +80,9 @@ class Node:
         self.realm = Realm(self.outbox, self.channels)
         self.mesh = Mesh(self.realm, loop, settings.answer_s, settings.max_push_bytes)
         self.queues = Queues(settings.queue, settings.max_push_bytes, lambda: self.number)
+        if self._topics is not None:
+            rules = declared(settings.queue)[1]
+            self.queues.durable = DurableTopics(self._topics, rules, loop.time, lambda: self.number)
         self.realm.queues = self.queues
         self.queue_mesh = QueueMesh(self.queues, loop.time, lambda: self.mesh.others)
         self.mesh.on_queue = self.queue_mesh.on_message
@@ -123,6 +132,8 @@ class Node:
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         self.queue_mesh.tick()
+        if self.queues.durable is not None:
+            self.queues.durable.tick()
         self.outbox.watch(asyncio.get_running_loop().time())
 
     @property
@@ -152,6 +163,9 @@ class Node:
             self._api.close()
         for port in self.ports:
             port.stop_listening()
+        durable = self.queues.durable
+        if durable is not None:
+            durable.drain()
         await self._drain()
         await _settled(lambda: not self.queues.moving, FINISH_S)
         self.sockets.close()
@@ -169,6 +183,8 @@ class Node:
         self.queue_mesh.attach(None)
         if self._timer is not None:
             self._timer.cancel()
+        if durable is not None:
+            await durable.close()
         if left := self.queues.discard():
             log.warning("messages still waited in topics; they are gone", extra={"messages": left})
         self.mesh.close()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from towline.gateway.access import Access, Denied, Grant
+from towline.gateway.httpslot import HeadSlot, Slot
 from towline.gateway.httptypes import HttpCounters, Request, Service
 from towline.gateway.httpwire import CONTINUE, Answer, plain_error
 
@@ -66,23 +67,6 @@ class PushServer:
             protocol.check_time(self.now)
 
 
-class _Slot:
-    """The place of one answer in the order of the requests."""
-
-    __slots__ = ("answer", "protocol")
-
-    def __init__(self, protocol: PushProtocol) -> None:
-        self.protocol = protocol
-        self.answer: Answer | None = None
-
-    def __call__(self, answer: Answer) -> None:
-        if self.answer is None:
-            self.answer = answer
-            if answer.status >= 400:
-                self.protocol.refused(answer.status)
-            self.protocol.answered()
-
-
 class PushProtocol(asyncio.Protocol):
     """One connection to the push API."""
 
@@ -96,7 +80,7 @@ class PushProtocol(asyncio.Protocol):
         self._server = server
         self._transport: asyncio.Transport
         self._parser: Any = httptools.HttpRequestParser(self)
-        self._slots: deque[_Slot] = deque()
+        self._slots: deque[Slot] = deque()
         self._out: list[bytes] = []
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
@@ -245,7 +229,8 @@ class PushProtocol(asyncio.Protocol):
             grant = server.access.known_hosts.get(headers.get(b"host", b""))
         if grant is None:
             grant = server.access.check(headers, query if upgrade else "", self._remote_ip)
-        slot = _Slot(self)
+        method = parser.get_method()
+        slot = HeadSlot(self) if method == b"HEAD" else Slot(self)
         self._slots.append(slot)
         if isinstance(grant, Denied):
             server.counters.refused[grant.code.removeprefix("http.")] += 1
@@ -253,7 +238,7 @@ class PushProtocol(asyncio.Protocol):
             return
         body = self._body
         request = Request(
-            parser.get_method(),
+            method,
             path,
             query,
             headers,
@@ -321,7 +306,7 @@ class PushProtocol(asyncio.Protocol):
         self._ending = True
         self._keep = False
         self._started = 0.0
-        slot = _Slot(self)
+        slot = Slot(self)
         self._slots.append(slot)
         slot(answer)
 

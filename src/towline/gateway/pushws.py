@@ -20,20 +20,22 @@ from websockets.http11 import Request as UpgradeRequest
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from towline.errors import Conflict
+from towline.errors import Conflict, TowlineError, Unavailable
 from towline.gateway.closecodes import DRAINING, SILENT, SLOW
 from towline.gateway.httpwire import Answer, plain_error
 from towline.gateway.mesh import Done, Mesh, Outcome, send_problem
-from towline.gateway.queues import QueueFull, Queues
+from towline.gateway.queues import Queues
 from towline.gateway.wsglue import QUIET
 from towline.protocols.connmix import replies
 from towline.protocols.connmix.codes import ApiError, Code, invalid
 from towline.protocols.connmix.requests import (
-    CALLS,
     ConnCall,
     MeshPublish,
     MeshSend,
+    QueueAck,
+    QueueNack,
     QueuePop,
+    QueueUnpop,
     parse_envelope,
     parse_request,
 )
@@ -251,22 +253,36 @@ class PushSocket(asyncio.Protocol):
                         self._text(replies.done(number))
 
                 mesh.call_then(client_id, function, arguments, called)
-            case QueuePop(topics):
-                queues = self._shared.queues
-                try:
-                    queues.pop(self, topics)
-                except Conflict as error:
-                    raise ApiError(Code.REPEATED_CONSUMPTION, error.message) from None
-                except QueueFull as error:
-                    raise ApiError(Code.CONSUMPTION_FAILED, error.message) from None
-                self._consumes = True
-                self._text(replies.done(number))
-                queues.ready(self)
-            case _:
+            case QueuePop():
+                self._pop(request, number)
+            case QueueUnpop():
                 if not self._shared.queues.unpop(self):
                     raise ApiError(Code.CANCEL_FAILED, "this socket consumes no topics")
                 self._consumes = False
                 self._text(replies.done(number))
+            case QueueAck(tokens):
+
+                def acked(ended: int, unknown: int, error: TowlineError | None) -> None:
+                    if error is None:
+                        self._text(replies.counts(ended, unknown, number))
+                    else:
+                        self._error(ApiError(Code.ACK_FAILED, error.message), number)
+
+                self._shared.queues.ack(self, tokens, acked)
+            case QueueNack(tokens, delay_s):
+                self._text(replies.counts(*self._shared.queues.nack(self, tokens, delay_s), number))
+
+    def _pop(self, request: QueuePop, number: bytes) -> None:
+        queues = self._shared.queues
+        try:
+            queues.pop(self, request.topics, request.prefetch)
+        except Conflict as error:
+            raise ApiError(Code.REPEATED_CONSUMPTION, error.message) from None
+        except Unavailable as error:
+            raise ApiError(Code.CONSUMPTION_FAILED, error.message) from None
+        self._consumes = True
+        self._text(replies.done(number))
+        queues.ready(self)
 
     # -- out
 
@@ -321,6 +337,6 @@ class PushSocket(asyncio.Protocol):
 
 
 def check_call(function: str, arguments: list[Any]) -> None:
-    """``subscribe`` and ``unsubscribe`` want names (101); an unknown function is 301 at the connection's node."""
-    if function in CALLS and not arguments:
+    """``subscribe`` and ``unsubscribe`` want names (101); what else is wrong is 301 at the connection's node."""
+    if function in ("subscribe", "unsubscribe") and not arguments:
         raise invalid(f"`a` must not be empty for {function}")

@@ -3,19 +3,22 @@
 
 A topic is made by its first push or consumer and dropped when it is empty and nobody consumes it. While a message waits
 no local consumer is ready; a consumer that becomes ready takes what waits, one topic after the other. A push never waits:
-on a full topic it is an error. Nothing here knows sockets: a consumer says whether it is :attr:`Consumer.ready`, which is
-how far its own outbox bounds it.
+on a full topic it is an error. Nothing here knows sockets: a consumer says whether it is ready
+(:class:`towline.gateway.leases.Consumer`), which is how far its own outbox bounds it.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from towline.errors import Conflict, InvalidInput, Unavailable
+from towline.errors import Conflict, InvalidInput
+from towline.gateway.durable import Acked, DurableTopics, not_durable
+from towline.gateway.leases import Consumer
 from towline.protocols.connmix.replies import event_data, pop_event
 from towline.protocols.connmix.requests import MAX_NAME_BYTES
+from towline.store.base.topics import TopicFull
 
 if TYPE_CHECKING:
     from towline.gateway.settings import QueueSettings
@@ -24,8 +27,8 @@ ITEM_OVERHEAD = 256
 """What a waiting message is reckoned to take besides its data, in bytes."""
 
 
-class QueueFull(Unavailable):
-    """A push or a new consumer found no room: ``queue.full``, ``queue.bytes`` or ``queue.topics``."""
+QueueFull = TopicFull
+"""A push or a new consumer found no room: ``queue.full``, ``queue.bytes``, ``queue.topics`` or ``queue.busy``."""
 
 
 class Item(NamedTuple):
@@ -39,19 +42,6 @@ class Item(NamedTuple):
     @property
     def size(self) -> int:
         return len(self.data) + ITEM_OVERHEAD
-
-
-class Consumer(Protocol):
-    """Who takes messages: a socket of the push API."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether it takes another message now. When that becomes true again it calls :meth:`Queues.ready`."""
-        ...
-
-    def deliver(self, event: bytes) -> None:
-        """Take one event, complete JSON. Must not call back into the queues."""
-        ...
 
 
 class Elsewhere(Protocol):
@@ -126,6 +116,7 @@ class Queues:
         """Of all messages that wait or are away, as :attr:`Item.size` reckons."""
         self.counters = QueueCounters()
         self.elsewhere: Elsewhere | None = None
+        self.durable: DurableTopics | None = None
 
     # -- producers
 
@@ -134,12 +125,12 @@ class Queues:
 
         A text that holds a JSON object or array is embedded as it is; any other text is a JSON string; other values are
         encoded as JSON. QueueFull ``queue.full``, ``queue.bytes``, ``queue.topics``; InvalidInput ``queue.topic``,
-        ``queue.data``, ``queue.too_long``. A refused message is counted.
+        ``queue.data``, ``queue.too_long``; ``queue.durable``: that topic needs :meth:`put`. A refused message is counted.
         """
         text = self._checked(topic, data)
         found = self.topics.get(topic)
         if found is None:
-            found = self._open(topic)
+            found = self._open_memory(topic)
         number = self._number()
         if number >= 0:
             self._node = number
@@ -156,6 +147,14 @@ class Queues:
         if not found.consumers and self.elsewhere is not None:
             self.elsewhere.waiting(found)
         return len(found.items)
+
+    def put(self, topic: str, data: object, client_id: str = "") -> int | Awaitable[int]:
+        """As :meth:`push` for a topic in memory; for a durable one what is awaited until the message is safe, with how many
+        the topic holds then. Also Unavailable ``store.*``, ``topics.*``: at once or when awaited."""
+        durable = self.durable
+        if durable is None or not isinstance(topic, str) or topic not in durable:
+            return self.push(topic, data, client_id)
+        return durable.push(topic, self._checked(topic, data), client_id)
 
     def _checked(self, topic: str, data: object) -> bytes:
         refused = self.counters.refused
@@ -186,6 +185,12 @@ class Queues:
                 "queue.bytes", f"queue is full: all topics of this node hold {settings.max_bytes} bytes at most"
             )
 
+    def _open_memory(self, name: str) -> Topic:
+        if self.durable is not None and name in self.durable:
+            self.counters.refused["durable"] += 1
+            raise not_durable(name)
+        return self._open(name)
+
     def _open(self, name: str) -> Topic:
         if len(self.topics) >= self._settings.max_topics:
             self.counters.refused["topics"] += 1
@@ -198,13 +203,17 @@ class Queues:
 
     # -- consumers
 
-    def pop(self, consumer: Consumer, topics: tuple[str, ...]) -> None:
+    def pop(self, consumer: Consumer, topics: tuple[str, ...], prefetch: int = 0) -> None:
         """Become a consumer of topics, of all or none. The first message comes after :meth:`ready`.
 
         Conflict ``queue.consuming`` when it is one already; QueueFull ``queue.topics``.
         """
         if consumer in self._consumers:
             raise Conflict("queue.consuming", "this socket consumes already; queue.unpop ends that")
+        durable = self.durable
+        kept = [name for name in topics if name in durable] if durable is not None else []
+        if kept:
+            topics = tuple(name for name in topics if name not in kept)
         room = self._settings.max_topics - len(self.topics)
         new = sum(1 for name in topics if name not in self.topics)
         if new > room:
@@ -213,6 +222,8 @@ class Queues:
                 "queue.topics",
                 f"{new} new topics; there is room for {max(0, room)}, because the limit is {self._settings.max_topics}",
             )
+        if kept and durable is not None:
+            durable.pop(consumer, kept, prefetch)
         mine = self._consumers[consumer] = deque(self.topics.get(name) or self._open(name) for name in topics)
         for topic in mine:
             topic.consumers[consumer] = None
@@ -222,6 +233,8 @@ class Queues:
         mine = self._consumers.pop(consumer, None)
         if mine is None:
             return False
+        if self.durable is not None:
+            self.durable.unpop(consumer)
         for topic in mine:
             topic.consumers.pop(consumer, None)
             topic.ready.pop(consumer, None)
@@ -233,11 +246,27 @@ class Queues:
             self._drop_unused(topic)
         return True
 
+    def ack(self, consumer: Consumer, tokens: Sequence[str], then: Acked) -> None:
+        """Messages of durable topics were dealt with. As :meth:`DurableTopics.ack`."""
+        if self.durable is None:
+            then(0, len(tokens), None)
+        else:
+            self.durable.ack(consumer, tokens, then)
+
+    def nack(self, consumer: Consumer, tokens: Sequence[str], delay_s: float) -> tuple[int, int]:
+        """Messages of durable topics could not be dealt with. As :meth:`DurableTopics.nack`."""
+        return (0, len(tokens)) if self.durable is None else self.durable.nack(consumer, tokens, delay_s)
+
     def ready(self, consumer: Consumer) -> None:
         """A consumer takes (more) messages now: it gets what waits, from one topic after the other."""
         mine = self._consumers.get(consumer)
         if mine is None or not consumer.ready:
             return
+        if self.durable is not None:
+            # First: what they may have without an ack is bounded, so the topics in memory get their turn.
+            self.durable.ready(consumer)
+            if not consumer.ready:
+                return
         for topic in mine:
             topic.ready[consumer] = None
         empty = 0
@@ -317,6 +346,8 @@ class Queues:
     @property
     def moving(self) -> bool:
         """Whether messages wait that somebody may still take."""
+        if self.durable is not None and self.durable.moving:
+            return True
         return any(topic.away or (topic.items and topic.consumers) for topic in self.topics.values())
 
     @property
@@ -346,6 +377,11 @@ class ConnectionQueue(NamedTuple):
     def push(self, topic: str, data: object) -> int:
         """Queue a message for the back ends that consume ``topic``: how many wait now. As :meth:`Queues.push`."""
         return self.queues.push(topic, data, self.client_id)
+
+    async def put(self, topic: str, data: object) -> int:
+        """The same for any topic; in a durable one the message is safe when this returns. As :meth:`Queues.put`."""
+        done = self.queues.put(topic, data, self.client_id)
+        return done if isinstance(done, int) else await done
 
 
 def _fits(topic: str) -> bool:

@@ -63,7 +63,7 @@ class PushService:
         if methods is None:
             reply(plain_error(404, "http.not_found", "no such path; see the documentation of the push API"))
             return
-        found = methods.get(request.method)
+        found = methods.get(b"GET" if request.method == b"HEAD" else request.method)
         if found is None:
             self._other_method(request, methods, reply)
             return
@@ -147,9 +147,6 @@ class PushService:
         allow = [*methods, b"OPTIONS"] if b"GET" not in methods else [*methods, b"HEAD", b"OPTIONS"]
         allowed = b", ".join(allow)
         if request.method == b"OPTIONS":
-            reply(Answer(status=204, headers=((b"Allow", allowed),)))
-        elif request.method == b"HEAD" and b"GET" in methods:
-            # Lengths of generated bodies are not worth rendering them.
             reply(Answer(status=204, headers=((b"Allow", allowed),)))
         else:
             reply(plain_error(405, "http.method", "this path does not take this method", ((b"Allow", allowed),)))

@@ -42,7 +42,7 @@ class Taker:
         return [event["d"] for event in self.events]
 
 
-def queues(number: int = 1, **limits: int) -> Queues:
+def queues(number: int = 1, **limits: Any) -> Queues:
     return Queues(QueueSettings(**limits), 1000, lambda: number)
 
 

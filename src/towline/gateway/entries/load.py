@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from towline.errors import InvalidInput, StartError
-from towline.gateway.queues import QueueFull
+from towline.errors import InvalidInput, StartError, Unavailable
 from towline.protocols.connmix.replies import frame_data
 from towline.protocols.connmix.requests import MAX_NAME_BYTES
 
@@ -42,7 +41,8 @@ class EchoEntry:
 
 class ForwardEntry:
     """``builtin:forward:TOPIC``: every message waits in a topic for back ends, as the documented
-    ``{"frame": {"type", "data", "finish"}}``. What finds no room is dropped; the queues count it."""
+    ``{"frame": {"type", "data", "finish"}}``. What finds no room is dropped; the queues count it. A client's next message
+    waits until a durable topic has the one before."""
 
     def __init__(self, topic: str) -> None:
         self.name = f"{FORWARD}{topic}"
@@ -51,11 +51,20 @@ class ForwardEntry:
     def on_handshake(self, conn: Connection, handshake: Handshake) -> None:
         """Nothing to do."""
 
-    def on_message(self, conn: Connection, message: Message) -> None:
+    def on_message(self, conn: Connection, message: Message) -> Awaitable[None] | None:
         kind, data = message
+        frame = frame_data(kind, data.encode() if isinstance(data, str) else data)
+        queues, client_id = conn.queue
         try:
-            conn.queue.push(self._topic, frame_data(kind, data.encode() if isinstance(data, str) else data))
-        except (QueueFull, InvalidInput):
+            stored = queues.put(self._topic, frame, client_id)
+        except (Unavailable, InvalidInput):
+            return None
+        return None if isinstance(stored, int) else self._kept(stored)
+
+    async def _kept(self, stored: Awaitable[int]) -> None:
+        try:
+            await stored
+        except Unavailable:
             pass
 
     def on_close(self, conn: Connection, error: str | None) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,10 +15,15 @@ class QueuePush(Protocol):
     """Where ``mix.queue.push`` puts items: the queues of this node."""
 
     def push(self, topic: str, data: object, client_id: str = "") -> int:
-        """Queue one item (:meth:`towline.gateway.queues.Queues.push`). ``data`` is ``msgspec.Raw`` for JSON as it stands, or a
+        """The same outside a callback, where nothing can wait: refused for a durable topic."""
+        ...
+
+    def put(self, topic: str, data: object, client_id: str = "") -> int | Awaitable[int]:
+        """Queue one item (:meth:`towline.gateway.queues.Queues.put`). ``data`` is ``msgspec.Raw`` for JSON as it stands, or a
         text; ``client_id`` is empty outside a callback.
 
-        Returns the number of items now waiting; a TowlineError says why the topic does not take it (it is full).
+        Gives the number of items now waiting, for a durable topic once the item is safe; a TowlineError says why the topic
+        does not take it (it is full).
         """
         ...
 

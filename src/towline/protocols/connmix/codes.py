@@ -13,6 +13,8 @@ class Code(IntEnum):
     CONSUMPTION_FAILED = 201
     REPEATED_CONSUMPTION = 202
     CANCEL_FAILED = 203
+    ACK_FAILED = 204
+    """Ours: acks of durable topics could not be stored."""
     EXECUTION_FAILED = 301
     SEND_FAILED = 401
     FORBIDDEN = 403
@@ -24,6 +26,7 @@ WORDS: dict[Code, str] = {
     Code.CONSUMPTION_FAILED: "consumption failed",
     Code.REPEATED_CONSUMPTION: "repeated consumption",
     Code.CANCEL_FAILED: "failed to cancel consumption",
+    Code.ACK_FAILED: "failed to acknowledge",
     Code.EXECUTION_FAILED: "execution failed",
     Code.SEND_FAILED: "failed to send",
     Code.FORBIDDEN: "forbidden",

@@ -54,6 +54,23 @@ def pop_event(node: int, client_id: str, topic: str, data: bytes) -> bytes:
     )
 
 
+def durable_event(node: int, client_id: str, topic: str, data: bytes, token: str, deliveries: int) -> bytes:
+    """One message of a durable topic (our extension): ``a`` is what ``queue.ack`` names, ``r`` how often it was delivered."""
+    return b'{"e":"queue.pop","p":{"n":%d,"c":%b,"t":%b,"d":%b,"a":"%b","r":%d},"id":null}' % (
+        node,
+        _encode(client_id),
+        _encode(topic),
+        data,
+        token.encode(),
+        deliveries,
+    )
+
+
+def dead_letter(topic: str, reason: str, deliveries: int, data: bytes) -> bytes:
+    """The data of a message in a dead-letter topic, as JSON text (our extension)."""
+    return b'{"topic":%b,"reason":%b,"deliveries":%d,"data":%b}' % (_encode(topic), _encode(reason), deliveries, data)
+
+
 def event_data(value: Any) -> bytes:
     """What a script pushed, as the JSON text of ``d``.
 

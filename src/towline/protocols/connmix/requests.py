@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests of the connmix API: bytes in, typed requests out, or an :class:`ApiError` (spec connmix §2–3, §8).
 
-The same five methods come by HTTP (``/v1/mesh/*``, body = the parameters) and by WebSocket (``{"m", "p", "i"}``).
+All methods come by WebSocket (``{"m", "p", "i"}``), those of the mesh by HTTP too (``/v1/mesh/*``, body = the parameters).
 Generation 1.5 shapes are accepted: a one-element array for ``p``, a bare list of topics for ``queue.pop``.
 """
 
@@ -19,6 +19,12 @@ Kind = Literal["text", "binary"]
 
 MAX_NAME_BYTES = 1024
 """Longest channel or topic name, in bytes of UTF-8."""
+
+MAX_PREFETCH = 10_000
+"""Most messages of a durable topic that a consumer may have without an ack."""
+
+MAX_DELAY_S = 86_400
+"""Longest time that ``queue.nack`` puts a message off."""
 
 CALLS = frozenset({"set_context", "set_context_value", "subscribe", "unsubscribe"})
 """Functions that ``conn.call`` may execute."""
@@ -48,10 +54,25 @@ class QueuePop(msgspec.Struct, frozen=True):
     """Consume these topics: at least one, in the order given, none twice."""
 
     topics: tuple[str, ...]
+    prefetch: int = 0
+    """Messages of a durable topic that may be unacked; 0: as many as the topic allows (our extension, ``n``)."""
 
 
 class QueueUnpop(msgspec.Struct, frozen=True):
     """Stop consuming all topics."""
+
+
+class QueueAck(msgspec.Struct, frozen=True):
+    """Messages of durable topics were dealt with (our extension): the ``a`` of their events."""
+
+    tokens: tuple[str, ...]
+
+
+class QueueNack(msgspec.Struct, frozen=True):
+    """Messages of durable topics could not be dealt with: they come again, after ``delay_s`` (our extension)."""
+
+    tokens: tuple[str, ...]
+    delay_s: float
 
 
 class ConnCall(msgspec.Struct, frozen=True):
@@ -62,7 +83,7 @@ class ConnCall(msgspec.Struct, frozen=True):
     arguments: list[Any]
 
 
-Request = MeshSend | MeshPublish | QueuePop | QueueUnpop | ConnCall
+Request = MeshSend | MeshPublish | QueuePop | QueueUnpop | QueueAck | QueueNack | ConnCall
 
 
 class Unparsed(msgspec.Struct, frozen=True):
@@ -84,6 +105,12 @@ class _Deliver(msgspec.Struct):
 
 class _Pop(msgspec.Struct):
     t: list[str]
+    n: int = 0
+
+
+class _Ack(msgspec.Struct):
+    a: list[str]
+    w: float = 0.0
 
 
 class _Call(msgspec.Struct):
@@ -108,6 +135,8 @@ _decode_deliver = msgspec.json.Decoder(_Deliver).decode
 _decode_delivers = msgspec.json.Decoder(list[_Deliver]).decode
 _decode_pop = msgspec.json.Decoder(_Pop).decode
 _decode_pops = msgspec.json.Decoder(list[_Pop | str]).decode
+_decode_ack = msgspec.json.Decoder(_Ack).decode
+_decode_acks = msgspec.json.Decoder(list[_Ack]).decode
 _decode_call = msgspec.json.Decoder(_Call).decode
 _decode_calls = msgspec.json.Decoder(list[_Call]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -157,6 +186,13 @@ def parse_request(unparsed: Unparsed, max_data_bytes: int) -> Request:
         return _pop(params)
     if method == "queue.unpop":
         return QueueUnpop()
+    if method == "queue.ack":
+        return QueueAck(_tokens(_one(_decode_ack, _decode_acks, params)))
+    if method == "queue.nack":
+        nack = _one(_decode_ack, _decode_acks, params)
+        if not 0 <= nack.w <= MAX_DELAY_S:
+            raise invalid(f"`w` must be 0 to {MAX_DELAY_S} seconds, not {nack.w}")
+        return QueueNack(_tokens(nack), nack.w)
     if method == "conn.call":
         call = _one(_decode_call, _decode_calls, params)
         return ConnCall(_client(call.c), call.f, call.a)
@@ -187,17 +223,29 @@ def _one(decode: Any, decode_list: Any, params: bytes) -> Any:
     return elements[0]
 
 
+def _tokens(ack: _Ack) -> tuple[str, ...]:
+    if not ack.a:
+        raise invalid("`a` must name at least one message")
+    return tuple(ack.a)
+
+
 def _pop(params: bytes) -> QueuePop:
     names: list[Any]
+    prefetch = 0
+    pop: _Pop
     if params[:1] == b"[":
         try:
             names = _decode_pops(params)
         except UNREADABLE as error:
             raise invalid(_reason(error, "`p`")) from None
         if len(names) == 1 and isinstance(names[0], _Pop):
-            names = names[0].t
+            pop = names[0]
+            names, prefetch = pop.t, pop.n
     else:
-        names = _one(_decode_pop, _decode_pops, params).t
+        pop = _one(_decode_pop, _decode_pops, params)
+        names, prefetch = pop.t, pop.n
+    if not 0 <= prefetch <= MAX_PREFETCH:
+        raise invalid(f"`n` must be 0 to {MAX_PREFETCH} messages, not {prefetch}")
     if not names:
         raise invalid("`t` must name at least one topic")
     topics: dict[str, None] = {}
@@ -206,7 +254,7 @@ def _pop(params: bytes) -> QueuePop:
             raise invalid("`p` as an array must have exactly one object, or be a list of topic names")
         check_name(name, "topic")
         topics[name] = None
-    return QueuePop(tuple(topics))
+    return QueuePop(tuple(topics), prefetch)
 
 
 def _send(request: _Deliver, limit: int) -> MeshSend:
@@ -276,6 +324,8 @@ __all__ = [
     "Kind",
     "MeshPublish",
     "MeshSend",
+    "QueueAck",
+    "QueueNack",
     "QueuePop",
     "QueueUnpop",
     "Request",

@@ -16,6 +16,8 @@ from towline.errors import StartError
 
 APPLICATION_ID: Final = 0x54574C4E
 """``TWLN``: marks our files."""
+TOPICS_APPLICATION_ID: Final = 0x54574C51
+"""``TWLQ``: marks those with durable topics."""
 
 _AUTOCHECKPOINT_PAGES: Final = 16_000
 _QUICK_CHECK_BYTES: Final = 32 * 1024 * 1024
@@ -32,10 +34,10 @@ class Migration(NamedTuple):
     sql: str
 
 
-def migrations() -> list[Migration]:
-    """The migrations that this version knows, in order."""
+def migrations(folder: str = "migrations") -> list[Migration]:
+    """The migrations that this version knows, in order; ``folder`` lies beside this module."""
     found = []
-    for entry in resources.files("towline.store.sqlite").joinpath("migrations").iterdir():
+    for entry in resources.files("towline.store.sqlite").joinpath(folder).iterdir():
         match = _MIGRATION.fullmatch(entry.name)
         if match:
             found.append(Migration(int(match[1]), entry.name.removesuffix(".sql"), entry.read_text("utf-8")))
@@ -80,7 +82,9 @@ def prepare(path: Path) -> None:
         raise _not_writable(path.parent, PermissionError(13, "Permission denied"))
 
 
-def open_writer(path: Path, now_us: int, steps: list[Migration] | None = None) -> sqlite3.Connection:
+def open_writer(
+    path: Path, now_us: int, steps: list[Migration] | None = None, application_id: int = APPLICATION_ID
+) -> sqlite3.Connection:
     """The one connection that writes, on a database of the newest schema. The caller holds the lock."""
     steps = migrations() if steps is None else steps
     if not path.exists():
@@ -88,12 +92,12 @@ def open_writer(path: Path, now_us: int, steps: list[Migration] | None = None) -
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = _connect(path, f"file:{_quoted(path)}?mode=rw")
     try:
-        _check(connection, path, steps)
+        _check(connection, path, steps, application_id)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_AUTOCHECKPOINT_PAGES}")
         connection.execute("PRAGMA cache_size = -16384")
-        _migrate(connection, path, steps, now_us)
+        _migrate(connection, path, steps, now_us, application_id)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise _damaged(path, error) from None
@@ -126,10 +130,10 @@ def _quoted(path: Path) -> str:
     return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def _check(connection: sqlite3.Connection, path: Path, steps: list[Migration]) -> None:
+def _check(connection: sqlite3.Connection, path: Path, steps: list[Migration], application_id: int) -> None:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if tables and application != APPLICATION_ID:
+    if tables and application != application_id:
         raise StartError("store.foreign", "this is a database of another program", where=str(path))
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > steps[-1].version:
@@ -147,7 +151,9 @@ def _check(connection: sqlite3.Connection, path: Path, steps: list[Migration]) -
             raise _damaged(path, found)
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, steps: list[Migration], now_us: int) -> None:
+def _migrate(
+    connection: sqlite3.Connection, path: Path, steps: list[Migration], now_us: int, application_id: int
+) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     missing = [step for step in steps if step.version > version]
     if not missing:
@@ -157,7 +163,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, steps: list[Migration],
     for step in missing:
         connection.executescript(
             f"BEGIN IMMEDIATE;\n{step.sql}\n;"
-            f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {step.version};\n"
+            f"PRAGMA application_id = {application_id};\nPRAGMA user_version = {step.version};\n"
             f"INSERT INTO schema_history VALUES ({step.version}, '{step.name}', {int(now_us)}, '{__version__}');\n"
             "COMMIT;"
         )

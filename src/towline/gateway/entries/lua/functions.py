@@ -144,7 +144,7 @@ class Functions:
             b"send": error_only(self._send),
             b"mesh_send": begun(self._mesh_send, ()),
             b"mesh_publish": begun(self._mesh_publish, (0, 0)),
-            b"queue_push": value_or_error(self._queue_push),
+            b"queue_push": begun(self._queue_push),
             b"redis_known": error_only(lambda name: self._shared.redis.get(_name(name))),
             b"redis": begun(self._redis),
             b"http": begun(self._http),
@@ -248,7 +248,20 @@ class Functions:
         if queue is None:
             raise ValueError("queue is not configured")
         item: object = msgspec.Raw(data) if encoded else _name(data)
-        return queue.push(_name(topic), item, (client_id or b"").decode())
+        if client_id is None:
+            return True, queue.push(_name(topic), item)
+        stored = queue.put(_name(topic), item, client_id.decode())
+        if isinstance(stored, int):
+            return True, stored
+
+        async def wait() -> tuple[Any, ...]:
+            try:
+                return (await stored,)
+            except TowlineError as error:
+                return None, _told(error)
+
+        self._shared.pending = wait
+        return (False,)
 
     # -- Redis and HTTP
 

@@ -161,11 +161,11 @@ mix.queue = {}
 function mix.queue.push(topic, data)
   local name, kind = text(topic), type(data)
   if not name then return nil, "mix.queue.push takes a topic and data" end
-  if kind == "string" then return py.queue_push(current(), name, data, false) end
+  if kind == "string" then return await(py.queue_push(current(), name, data, false)) end
   if data == nil then return nil, "mix.queue.push: there is no data" end
   local encoded, problem = json.encode(data)
   if not encoded then return nil, problem end
-  return py.queue_push(current(), name, encoded, true)
+  return await(py.queue_push(current(), name, encoded, true))
 end
 
 -- Redis and HTTP -------------------------------------------------------------------------------------------------
