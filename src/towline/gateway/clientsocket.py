@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -14,7 +14,7 @@ from towline.errors import Unavailable
 from towline.gateway.closecodes import ALL, BAD_TEXT, NO_NUMBER, NORMAL, PROTOCOL, SILENT, TOO_BIG
 from towline.gateway.connections import Connection
 from towline.gateway.entries.base import Handshake, Message
-from towline.gateway.frames import pong_frame
+from towline.gateway.frames import PING, pong_frame
 from towline.gateway.wsglue import CLOSE_WAIT_S, answer_code, close_number, peer_address, picows_code
 
 if TYPE_CHECKING:
@@ -38,8 +38,11 @@ class _Closed:
 class ClientListener(WSListener):
     """One client's socket."""
 
+    paced: ClassVar[bool] = False
+    """Whether messages that waited are held back once more, by :meth:`pace`."""
+
     __slots__ = (
-        "_busy", "_cause", "_conn", "_entry", "_fragments", "_port", "_transport", "_waiting", "last_seen",
+        "_busy", "_cause", "_conn", "_entry", "_fragments", "_port", "_transport", "_waiting", "last_seen", "slot",
     )  # fmt: skip
 
     def __init__(self, port: ClientPort) -> None:
@@ -53,6 +56,7 @@ class ClientListener(WSListener):
         self._busy: asyncio.Task[None] | None = None
         self._cause: str | None = None
         self.last_seen = port.now
+        self.slot = -1
 
     # -- picows
 
@@ -80,9 +84,9 @@ class ClientListener(WSListener):
             port.number,
         )
         port.realm.connections[client_id] = connection
-        port.clients[self] = None
         port.counters.accepted += 1
         self.last_seen = port.now
+        port.entered(self)
         try:
             result = self._entry.on_handshake(connection, connection.handshake)
         except Exception as error:
@@ -115,7 +119,7 @@ class ClientListener(WSListener):
         if connection is None:
             return
         port = self._port
-        port.clients.pop(self, None)
+        port.left(self)
         cause = self._cause or _cause(transport)
         connection.detach()
         port.counters.closed[cause] += 1
@@ -140,6 +144,7 @@ class ClientListener(WSListener):
 
     def _other_frame(self, kind: WSMsgType, frame: WSFrame) -> None:
         if kind is WSMsgType.PING:
+            self._port.counters.pings["answered"] += 1
             self._port.realm.outbox.send(self._conn, pong_frame(frame.get_payload_as_bytes()))
         elif kind is WSMsgType.PONG:
             pass
@@ -224,6 +229,8 @@ class ClientListener(WSListener):
                         result = self._entry.on_close(self._conn, item.error)
                     else:
                         callback = "on_message"
+                        if self.paced:
+                            await self.pace()
                         result = self._entry.on_message(self._conn, item)
                 except Exception as error:
                     port.report(error, self._conn, callback)
@@ -242,12 +249,35 @@ class ClientListener(WSListener):
 
     # -- closing
 
-    def silent(self) -> None:
-        """Nothing was heard for the read timeout. A busy entry is not the client's fault."""
-        if self._busy is None:
-            self._conn.close(SILENT.code, SILENT.reason)
-        else:
-            self.last_seen = self._port.now
+    def due(self, now: float) -> float:
+        """When to look at this client again."""
+        settings = self._port.settings
+        end = self.last_seen + settings.read_timeout_s
+        if self._conn.closing or now >= end:
+            return now + settings.read_timeout_s
+        if not settings.ping_s:
+            return end
+        ping = self.last_seen + settings.ping_s
+        return min(end, ping if ping > now else now + settings.ping_s)
+
+    def look(self, now: float) -> None:
+        """Close a client from which nothing was heard for the read timeout, ping one that is idle. A busy entry is not the
+        client's fault."""
+        connection = self._conn
+        if connection.closing:
+            return
+        port = self._port
+        settings = port.settings
+        if self._busy is not None:
+            self.last_seen = now
+        elif now - self.last_seen >= settings.read_timeout_s:
+            connection.close(SILENT.code, SILENT.reason)
+        elif settings.ping_s and now - self.last_seen >= settings.ping_s:
+            port.counters.pings["sent"] += 1
+            port.realm.outbox.send(connection, PING)
+
+    async def pace(self) -> None:
+        """Wait until one more message may be handled."""
 
     def abort(self) -> None:
         """Cut the connection."""

@@ -47,10 +47,11 @@ OPERATOR = CloseCode(3020, "operator", "disconnected by an operator", "An operat
 OPERATOR_OUT = CloseCode(
     3520, "operator_out", "disconnected by an operator", "An operator disconnected the client, who is not to come back."
 )
+RATE = CloseCode(3501, "rate", "too fast", "The client sent more than its port's rate, whose policy is `close`.")
 UNKNOWN_LINK = CloseCode(3500, "link_protocol", "not a link", "An agent's link sent something that is no link frame.")
 ALL = (
     NORMAL, PROTOCOL, BAD_TEXT, TOO_BIG, FAILED,
     DRAINING, SLOW, SILENT, NO_NUMBER, HANDSHAKE, NO_HUB, STALLED, OPERATOR,
-    OPERATOR_OUT, UNKNOWN_LINK,
+    OPERATOR_OUT, UNKNOWN_LINK, RATE,
 )  # fmt: skip
 """Every code of a node's own; hubs close links with codes of docs/reference/close-codes.md too."""

@@ -83,6 +83,9 @@ def figures(node: Node) -> list[metrics.Value]:
         found.append(
             value("towline_gateway_entry_errors_total", "Errors raised by entries", counters.entry_errors, label)
         )
+        found.append(value("towline_gateway_held_total", "Messages held back by the rate", counters.held, label))
+        for what, count in counters.pings.items():
+            found.append(value("towline_gateway_pings_total", "WebSocket pings", count, {**label, "what": what}))
         events: dict[str, int] = getattr(port.handler, "events", {})
         for event, count in events.items():
             found.append(

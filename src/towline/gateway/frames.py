@@ -9,6 +9,9 @@ _pack_short = struct.Struct("!BBH").pack
 _pack_long = struct.Struct("!BBQ").pack
 
 _TEXT, _BINARY, _CLOSE, _PONG = 0x81, 0x82, 0x88, 0x8A
+PING = b"\x89\x00"
+"""A ping without payload, which any client's WebSocket library answers by itself."""
+
 _SMALL_TEXT = tuple(bytes((_TEXT, size)) for size in range(126))
 _SMALL_BINARY = tuple(bytes((_BINARY, size)) for size in range(126))
 

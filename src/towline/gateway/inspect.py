@@ -185,7 +185,7 @@ class Inspector:
             remote_addr=one.remote_addr,
             since_us=issued_ms(one.id) * 1000,
             channels=len(one.channels),
-            waiting=one.queued() + one.pending_bytes,
+            waiting=self._node.outbox.waiting(one),
         )
 
     # -- one client

@@ -22,14 +22,27 @@ from picows import (
 )
 
 from towline.gateway.acceptor import Acceptor
-from towline.gateway.clientsocket import ClientListener
+from towline.gateway.admission import TOO_MANY, TOO_MANY_FROM_ADDRESS, Admission, Network
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.entries.base import ClosingEntry, Entry, RawEntry
 from towline.gateway.portsettings import PortSettings, bounds_of
+from towline.gateway.rated import listener_class
 from towline.gateway.snowflake import Snowflakes
-from towline.gateway.wsglue import open_port
+from towline.gateway.wheel import Wheel
+from towline.gateway.wsglue import Visit, open_port
 
 log = logging.getLogger("towline.gateway")
+
+MAX_UNFINISHED = 8192
+"""Connections of one port that have not yet sent their whole request; more are cut at once."""
+
+_REFUSALS = {
+    "draining": (503, 1, b"the node is going down\n"),
+    "no_number": (503, 1, b"the node is not ready\n"),
+    TOO_MANY: (503, 5, b"this port has as many connections as it may have\n"),
+    TOO_MANY_FROM_ADDRESS: (429, 5, b"too many connections from this address\n"),
+}
+"""HTTP status, seconds to wait, and the text."""
 
 Route = Callable[[WSUpgradeRequest], WSListener]
 
@@ -38,9 +51,14 @@ class Client(Protocol):
     """A connected client, as its port looks after it."""
 
     last_seen: float
+    slot: int
 
-    def silent(self) -> None:
-        """Nothing was heard for the read timeout."""
+    def due(self, now: float) -> float:
+        """When to look at it again."""
+        ...
+
+    def look(self, now: float) -> None:
+        """Close it if nothing was heard for the read timeout; ping it if it is idle and can be pinged."""
         ...
 
     def abort(self) -> None:
@@ -51,12 +69,16 @@ class Client(Protocol):
 class PortCounters:
     """What happened on a port since it opened."""
 
-    __slots__ = ("accepted", "closed", "entry_errors", "messages", "refused")
+    __slots__ = ("accepted", "closed", "entry_errors", "held", "messages", "pings", "refused")
 
     def __init__(self) -> None:
         self.accepted = 0
         self.messages = 0
         self.entry_errors = 0
+        self.held = 0
+        """messages that came faster than the port's rate and had to wait"""
+        self.pings: Counter[str] = Counter()
+        """``answered``, ``passed_over`` (faster than the rate), ``sent``"""
         self.refused: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
 
@@ -66,6 +88,7 @@ class ClientPort:
 
     :param entry: None for a port that serves only its other routes
     :param number: its place among the node's ports
+    :param trusted: proxies that say truly for which address they speak
     """
 
     def __init__(
@@ -77,11 +100,14 @@ class ClientPort:
         entry: Entry | None = None,
         routes: Mapping[str, Route] | None = None,
         number: int = 0,
+        trusted: tuple[Network, ...] = (),
     ) -> None:
         self.realm = realm
         self.ids = ids
         self.settings = settings
         self.bounds = bounds_of(settings)
+        self.admission = Admission(settings.max_connections, settings.max_per_address, trusted)
+        self._make = listener_class(settings)
         self.number = number
         self.path = settings.path.encode()
         self.entry = entry
@@ -95,7 +121,9 @@ class ClientPort:
         self.draining = False
         self.address: tuple[str, int] = ("", 0)
         self._server: asyncio.Server | Acceptor | None = None
-        self._tick_s = min(1.0, settings.read_timeout_s / 4)
+        self._tick_s = min(1.0, settings.read_timeout_s / 4, settings.ping_s / 4 or 1.0)
+        self._wheel: Wheel[Client] = Wheel(self._tick_s, self.now)
+        self._unfinished = 0
         self._timer: asyncio.TimerHandle | None = None
         self._last_report = -1e9
         self._unreported = 0
@@ -103,8 +131,7 @@ class ClientPort:
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen. OSError when the address cannot be had."""
         server = await open_port(
-            self._accept,
-            self._unfinished,
+            self,
             host,
             port,
             tls=tls,
@@ -140,22 +167,41 @@ class ClientPort:
         if isinstance(self.handler, ClosingEntry):
             await self.handler.close()
 
-    # -- upgrade
+    # -- before a connection is a WebSocket (towline.gateway.wsglue.Gate)
 
-    def _accept(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
+    def begins(self) -> bool:
+        if self._unfinished >= MAX_UNFINISHED:
+            self.counters.refused["unfinished"] += 1
+            return False
+        self._unfinished += 1
+        return True
+
+    def accept(self, request: WSUpgradeRequest, visit: Visit) -> WSListener | WSUpgradeResponseWithListener | None:
         path = request.path.partition(b"?")[0]
+        peer, visit.peer = visit.peer, ""
+        self._unfinished -= 1
         make = self.routes.get(path)
         if make is None and (path != self.path or self.entry is None):
             self.counters.refused["unknown_path"] += 1
             return None
         if (reason := self.refusal()) is not None:
-            self.counters.refused[reason] += 1
-            return _unavailable(b"the node is going down\n" if self.draining else b"the node is not ready\n")
+            return self._refuse(reason)
+        if make is None:
+            headers = request.headers
+            visit.address = self.admission.address(
+                peer, headers.get("X-Forwarded-For", ""), headers.get("X-Real-IP", "")
+            )
+            if reason := self.admission.enter(visit.address):
+                return self._refuse(reason)
+            visit.admitted = True
         # A browser may send "keep-alive, Upgrade", which picows does not take for an upgrade.
         connection = request.headers.get("Connection", "")
         if "upgrade" in (word.strip() for word in connection.lower().split(",")):
             request.headers["Connection"] = "upgrade"
-        return make(request) if make is not None else ClientListener(self)
+        return make(request) if make is not None else self._make(self)
+
+    def exhausted(self) -> None:
+        self.counters.refused["no_files"] += 1
 
     def refusal(self) -> str | None:
         """Why no client can be taken just now."""
@@ -163,17 +209,39 @@ class ClientPort:
             return "draining"
         return None if self.ids.ready else "no_number"
 
-    def _unfinished(self, reason: str) -> None:
+    def ends(self, visit: Visit, unfinished: str) -> None:
+        if unfinished:
+            self.counters.refused[unfinished] += 1
+        if unfinished == "handshake":
+            self._unfinished -= 1
+        if visit.admitted:
+            self.admission.leave(visit.address)
+
+    def _refuse(self, reason: str) -> WSUpgradeResponseWithListener:
         self.counters.refused[reason] += 1
+        status, retry_s, body = _REFUSALS[reason]
+        headers = {"Retry-After": str(retry_s), "Connection": "close"}
+        response = WSUpgradeResponse.create_error_response(status, body, headers)
+        return WSUpgradeResponseWithListener(response, None)
 
     # -- care
 
+    def entered(self, client: Client) -> None:
+        """A client is connected."""
+        self.clients[client] = None
+        self._wheel.add(client, client.due(self.now))
+
+    def left(self, client: Client) -> None:
+        """A client is gone."""
+        self.clients.pop(client, None)
+        self._wheel.remove(client)
+
     def _tick(self) -> None:
-        self.now = self.loop.time()
+        self.now = now = self.loop.time()
         self._timer = self.loop.call_later(self._tick_s, self._tick)
-        oldest = self.now - self.settings.read_timeout_s
-        for client in [one for one in self.clients if one.last_seen < oldest]:
-            client.silent()
+        for client in self._wheel.due(now):
+            client.look(now)
+            self._wheel.add(client, client.due(now))
 
     def report(self, error: BaseException, connection: Connection | None, callback: str) -> None:
         """An entry raised. Logged with traceback, at most once a second; counted always."""
@@ -193,8 +261,3 @@ class ClientPort:
             },
         )
         self._unreported = 0
-
-
-def _unavailable(body: bytes) -> WSUpgradeResponseWithListener:
-    response = WSUpgradeResponse.create_error_response(503, body, {"Retry-After": "1"})
-    return WSUpgradeResponseWithListener(response, None)

@@ -227,6 +227,11 @@ class Outbox:
         if connection in self.behind:
             channel.falls_behind(connection)
 
+    def waiting(self, connection: Connection) -> int:
+        """Bytes that wait for a connection in this process."""
+        backlog = self.behind.get(connection)
+        return connection.queued() + connection.pending_bytes + (backlog.bytes if backlog else 0)
+
     def watch(self, now: float) -> None:
         """Give up connections whose sockets take nothing. Called every second or so, with the loop's time."""
         stalled = [one for one, backlog in self.behind.items() if backlog.stalled(one.queued(), now)]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from towline.errors import StartError
+from towline.gateway.admission import networks
 from towline.gateway.connections import Realm
 from towline.gateway.entries.load import load_entry, load_raw_entry
 from towline.gateway.entries.options import ScriptOptions
@@ -56,12 +57,15 @@ class Ports:
         tls = tls_context(settings)
         port: ClientPort
         place, options = len(self.all), self._options(settings)
+        trusted = networks(self._settings.trusted_proxies, "gateway.trusted_proxies")
         if settings.protocol == "socket":
             raw = load_raw_entry(settings.entry, f"{settings.where}.entry", options)
             port = RawPort(self._realm, self._ids, settings, raw, place)
         else:
             entry = load_entry(settings.entry, f"{settings.where}.entry", options) if settings.entry else None
-            port = ClientPort(self._realm, self._ids, settings, entry=entry, routes=routes, number=place)
+            port = ClientPort(
+                self._realm, self._ids, settings, entry=entry, routes=routes, number=place, trusted=trusted
+            )
         self.all.append(port)
         host, number = address_of(settings.listen, settings.address_key)
         try:

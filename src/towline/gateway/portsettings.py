@@ -10,11 +10,13 @@ import msgspec
 
 from towline.errors import StartError
 from towline.gateway.backlog import Bounds, Policy
+from towline.gateway.rates import RatePolicy
 from towline.gateway.settings import GatewaySettings, ListenerSettings, OptionSettings, Protocol
 
 INHERITED = (
     "max_message_bytes", "send_buffer_bytes", "read_timeout_s", "handshake_timeout_s",
-    "outbox_bytes", "outbox_policy", "write_timeout_s",
+    "outbox_bytes", "outbox_policy", "write_timeout_s", "max_connections", "max_per_address", "ping_s",
+    "messages_per_s", "burst", "bytes_per_s", "rate_policy",
 )  # fmt: skip
 """A listener that leaves one of these null has the first port's."""
 
@@ -40,6 +42,13 @@ class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
     outbox_bytes: int
     outbox_policy: Policy
     write_timeout_s: float
+    max_connections: int
+    max_per_address: int
+    ping_s: float
+    messages_per_s: float
+    burst: int
+    bytes_per_s: int
+    rate_policy: RatePolicy
 
 
 def bounds_of(settings: PortSettings) -> Bounds:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ssl
-from functools import partial
 
 from towline.gateway.acceptor import listen
 from towline.gateway.connections import Realm
@@ -24,7 +23,6 @@ class RawPort(ClientPort):
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen. OSError when the address cannot be had."""
-
-        exhausted = partial(self._unfinished, "no_files")
-        server = await listen(lambda: RawClient(self), exhausted, host, port, tls, self.settings.handshake_timeout_s)
+        handshake_s = self.settings.handshake_timeout_s
+        server = await listen(lambda: RawClient(self), self.exhausted, host, port, tls, handshake_s)
         self._listens(server)

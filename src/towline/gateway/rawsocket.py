@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from towline.errors import Unavailable
 from towline.gateway.closecodes import ALL, FAILED, NORMAL, PROTOCOL, SILENT, TOO_BIG
 from towline.gateway.entries.buffer import Buffer
+from towline.gateway.rated import pace, rate_of
 from towline.gateway.rawconnection import RawConnection
 from towline.gateway.wsglue import CLOSE_WAIT_S, peer_address
 
@@ -47,8 +48,8 @@ class RawClient(asyncio.Protocol):
     """One client's socket."""
 
     __slots__ = (
-        "_buffer", "_busy", "_cause", "_conn", "_entry", "_eof", "_fresh", "_lost", "_need", "_patience", "_paused", "_port",
-        "_transport", "_wake_at", "last_seen",
+        "_address", "_buffer", "_busy", "_cause", "_conn", "_entry", "_eof", "_fresh", "_lost", "_need", "_patience",
+        "_paused", "_port", "_rate", "_transport", "_wake_at", "last_seen", "slot",
     )  # fmt: skip
 
     def __init__(self, port: RawPort) -> None:
@@ -68,7 +69,11 @@ class RawClient(asyncio.Protocol):
         self._lost: tuple[str | None] | None = None
         self._cause: str | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self._address = ""
+        """What the connection counts for, of those that one address may have."""
+        self._rate = rate_of(port)
         self.last_seen = port.now
+        self.slot = -1
 
     # -- asyncio
 
@@ -83,6 +88,11 @@ class RawClient(asyncio.Protocol):
         except Unavailable:
             self._refuse("no_number")
             return
+        peer = transport.get_extra_info("peername")
+        self._address = port.admission.address(peer[0] if peer else "")
+        if reason := port.admission.enter(self._address):
+            self._refuse(reason)
+            return
         self._transport.set_write_buffer_limits(high=1, low=0)  # as in clientsocket.py
         connection = self._conn = RawConnection(
             client_id,
@@ -95,10 +105,10 @@ class RawClient(asyncio.Protocol):
             port.number,
         )
         port.realm.connections[client_id] = connection
-        port.clients[self] = None
         port.counters.accepted += 1
         self.last_seen = port.now
-        self._start(self._connected())
+        port.entered(self)
+        self._start(self._callback("on_connect"))
 
     def _refuse(self, reason: str) -> None:
         self._port.counters.refused[reason] += 1
@@ -109,6 +119,8 @@ class RawClient(asyncio.Protocol):
         connection = getattr(self, "_conn", None)
         if connection is None or connection.closing:
             return
+        if self._rate is not None:
+            self._rate.came(len(data))
         buffer = self._buffer
         buffer += data
         if self._busy is not None:
@@ -136,7 +148,8 @@ class RawClient(asyncio.Protocol):
         if connection is None:
             return
         port = self._port
-        port.clients.pop(self, None)
+        port.left(self)
+        port.admission.leave(self._address)
         self._be_patient(None)
         cause = self._cause or "lost"
         connection.detach()
@@ -145,7 +158,7 @@ class RawClient(asyncio.Protocol):
         if self._busy is not None:
             self._lost = (error,)
         else:
-            self._start(self._closed(error))
+            self._start(self._callback("on_close", error))
 
     def pause_writing(self) -> None:
         connection = getattr(self, "_conn", None)
@@ -219,7 +232,7 @@ class RawClient(asyncio.Protocol):
             self._transport.resume_reading()
         while True:
             if self._lost is not None:
-                steps, self._lost = self._closed(self._lost[0]), None
+                steps, self._lost = self._callback("on_close", self._lost[0]), None
             elif self._fresh and not self._conn.closing:
                 steps = self._packets()
             else:
@@ -227,21 +240,14 @@ class RawClient(asyncio.Protocol):
             for awaitable in steps:
                 return steps, awaitable
 
-    def _connected(self) -> Steps:
+    def _callback(self, name: str, *arguments: object) -> Steps:
+        """``on_connect`` or ``on_close``."""
         try:
-            result = self._entry.on_connect(self._conn)
+            result = getattr(self._entry, name)(self._conn, *arguments)
             if result is not None:
                 yield result
         except Exception as error:
-            self._port.report(error, self._conn, "on_connect")
-
-    def _closed(self, error: str | None) -> Steps:
-        try:
-            result = self._entry.on_close(self._conn, error)
-            if result is not None:
-                yield result
-        except Exception as problem:
-            self._port.report(problem, self._conn, "on_close")
+            self._port.report(error, self._conn, name)
 
     def _packets(self) -> Steps:
         """Cut the buffer into packets, and handle each, until more bytes are needed."""
@@ -254,6 +260,10 @@ class RawClient(asyncio.Protocol):
             size = yield from self._packet_size()
             if not size:
                 return
+            if self._rate is not None:
+                yield from pace(port, connection, self._rate)
+                if connection.closing:
+                    return
             packet = bytes(self._buffer[:size])
             del self._buffer[:size]
             port.counters.messages += 1
@@ -308,13 +318,13 @@ class RawClient(asyncio.Protocol):
                 elif shown < size:
                     window *= 4
                 elif size > limit:
-                    self._too_big()
+                    self._conn.close(TOO_BIG.code, TOO_BIG.reason)
                 else:
                     if size > WINDOW:
                         self._need_more(size)
                     return 0
             elif answer > limit:
-                self._too_big()
+                self._conn.close(TOO_BIG.code, TOO_BIG.reason)
             elif self._buffer is not buffer:
                 pass  # it was cleared: there is no such packet any more
             elif answer <= len(buffer):
@@ -340,12 +350,18 @@ class RawClient(asyncio.Protocol):
 
     # -- closing
 
-    def silent(self) -> None:
-        """Nothing was heard for the read timeout. A busy entry is not the client's fault."""
-        if self._busy is None:
+    def due(self, now: float) -> float:
+        """When to look at this client again."""
+        timeout = self._port.settings.read_timeout_s
+        end = self.last_seen + timeout
+        return now + timeout if self._conn.closing or now >= end else end
+
+    def look(self, now: float) -> None:
+        """Close a client from which nothing was heard for the read timeout. A busy entry is not the client's fault."""
+        if self._busy is not None:
+            self.last_seen = now
+        elif now - self.last_seen >= self._port.settings.read_timeout_s:
             self._conn.close(SILENT.code, SILENT.reason)
-        else:
-            self.last_seen = self._port.now
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -357,9 +373,6 @@ class RawClient(asyncio.Protocol):
         """The protocol itself failed: nothing that follows could be understood."""
         self._port.report(error, self._conn, callback)
         self._conn.close(FAILED.code, FAILED.reason)
-
-    def _too_big(self) -> None:
-        self._conn.close(TOO_BIG.code, TOO_BIG.reason)
 
     def _ended(self) -> None:
         """The client sends no more, and all that it sent has been handled."""

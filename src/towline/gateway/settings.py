@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from towline.errors import StartError
 from towline.gateway.backlog import Policy
+from towline.gateway.rates import RatePolicy
 
 Address = Annotated[str, Meta(min_length=3)]
 
@@ -54,6 +55,8 @@ Protocol = Literal["websocket", "socket"]
 MessageBytes = Annotated[int, Meta(ge=125, le=16 * 1024 * 1024)]
 SendBuffer = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
 OutboxBytes = Annotated[int, Meta(ge=65536)]
 
 
@@ -84,6 +87,13 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     write_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.write_timeout_s`")] = None
     outbox_bytes: Annotated[OutboxBytes | None, Meta(description="As `gateway.outbox_bytes`")] = None
     outbox_policy: Annotated[Policy | None, Meta(description="As `gateway.outbox_policy`")] = None
+    max_connections: Annotated[Count | None, Meta(description="As `gateway.max_connections`")] = None
+    max_per_address: Annotated[Count | None, Meta(description="As `gateway.max_per_address`")] = None
+    ping_s: Annotated[NotNegative | None, Meta(description="As `gateway.ping_s`")] = None
+    messages_per_s: Annotated[NotNegative | None, Meta(description="As `gateway.messages_per_s`")] = None
+    burst: Annotated[Count | None, Meta(description="As `gateway.burst`")] = None
+    bytes_per_s: Annotated[Count | None, Meta(description="As `gateway.bytes_per_s`")] = None
+    rate_policy: Annotated[RatePolicy | None, Meta(description="As `gateway.rate_policy`")] = None
 
 
 class TopicSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -249,6 +259,43 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     read_timeout_s: Annotated[
         Seconds, Meta(description="A client that sends nothing, not even a ping, for this long is disconnected")
     ] = 60.0
+    max_connections: Annotated[
+        Count, Meta(description="Clients of one port at once, agents aside; more are answered 503. 0: no limit")
+    ] = 100_000
+    max_per_address: Annotated[
+        Count,
+        Meta(
+            description="Clients of one port at once from one IP address (IPv6: one /64 network); more are answered 429. "
+            "0: no limit"
+        ),
+    ] = 0
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses and networks of proxies whose `X-Forwarded-For` and `X-Real-IP` say the client's "
+            "address, for `max_per_address`; from others these headers mean nothing"
+        ),
+    ] = ()
+    ping_s: Annotated[
+        NotNegative,
+        Meta(
+            description="A client that sent nothing for this long is pinged; the answer counts for `read_timeout_s`. "
+            "0: never"
+        ),
+    ] = 0.0
+    messages_per_s: Annotated[
+        NotNegative, Meta(description="Messages a second from one client, averaged; `rate_policy` decides. 0: no limit")
+    ] = 0.0
+    burst: Annotated[
+        Count, Meta(description="Messages at once from one client before `messages_per_s` counts; 0: those of a second")
+    ] = 0
+    bytes_per_s: Annotated[
+        Count, Meta(description="Bytes of messages a second from one client, averaged, a second's at once; 0: no limit")
+    ] = 0
+    rate_policy: Annotated[
+        RatePolicy,
+        Meta(description="A client over its rate has to wait (`pause`: nothing is lost) or is closed (`close`)"),
+    ] = "pause"
     write_timeout_s: Annotated[
         Seconds, Meta(description="A client whose socket takes nothing for this long, while something waits, is closed")
     ] = 10.0

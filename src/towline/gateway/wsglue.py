@@ -6,10 +6,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from picows import WSAutoPingStrategy, WSFrame
+from picows import WSAutoPingStrategy, WSFrame, WSUpgradeRequest
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from towline.gateway.acceptor import Acceptor, listen
@@ -29,23 +28,74 @@ READ_BUFFER = 1024
 """picows' first read buffer of a connection; it grows with what the peer sends."""
 
 
-class _Protocol(WSProtocol):  # type: ignore[misc,unused-ignore]
-    """picows' protocol, telling of connections that never became a WebSocket."""
+class Gate(Protocol):
+    """What a port does with connections before they are WebSockets."""
 
-    __slots__ = ("unfinished",)
-    unfinished: Callable[[str], None]
+    def begins(self) -> bool:
+        """A connection was accepted. False cuts it at once."""
+        ...
+
+    def accept(self, request: WSUpgradeRequest, visit: Visit) -> Any:
+        """A request came: a listener with an attribute ``_transport``, a response, or None for 404."""
+        ...
+
+    def exhausted(self) -> None:
+        """For a while nothing can be accepted: there are no file descriptors, or no memory, left."""
+        ...
+
+    def ends(self, visit: Visit, unfinished: str) -> None:
+        """The connection is gone. ``unfinished``: it never became a WebSocket: ``handshake`` when no whole request came,
+        ``not_websocket`` when it asked for something else, empty otherwise."""
+        ...
+
+
+class Visit:
+    """One connection of a port, before it is a client's and after."""
+
+    __slots__ = ("address", "admitted", "gate", "peer", "refused")
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.peer = ""
+        """IP address of the socket's peer; emptied with the request, to hold less."""
+        self.address = ""
+        self.admitted = False
+        self.refused = False
+
+    def accept(self, request: WSUpgradeRequest) -> Any:
+        return self.gate.accept(request, self)
+
+
+class _Protocol(WSProtocol):  # type: ignore[misc,unused-ignore]
+    """picows' protocol, telling of connections before and after they are WebSockets."""
+
+    __slots__ = ("visit",)
+    visit: Visit
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        visit = self.visit
+        visit.peer = peer[0] if peer else ""
+        if not visit.gate.begins():
+            visit.refused = True
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.transport.request is None:
-            self.unfinished("handshake")
+        visit = self.visit
+        unfinished = ""
+        if visit.refused:
+            pass
+        elif self.transport.request is None:
+            unfinished = "handshake"
         elif self.listener is not None and getattr(self.listener, "_transport", None) is None:
-            self.unfinished("not_websocket")
+            unfinished = "not_websocket"
+        visit.gate.ends(visit, unfinished)
 
 
 async def open_port(
-    make: Callable[[Any], Any],
-    unfinished: Callable[[str], None],
+    gate: Gate,
     host: str,
     port: int,
     *,
@@ -53,24 +103,20 @@ async def open_port(
     handshake_s: float,
     max_frame: int,
 ) -> asyncio.Server | Acceptor:
-    """Listen, as picows' ``ws_create_server`` does, and hear of failed handshakes, of which it does not tell.
-
-    :param make: from an upgrade request to a listener with an attribute ``_transport``, a response, or None for 404
-    :param unfinished: gets ``handshake`` (no whole request came) or ``not_websocket`` for a connection that ended early;
-        ``no_files`` for a while in which nothing can be accepted
-    """
+    """Listen, as picows' ``ws_create_server`` does, with a gate."""
 
     def factory() -> asyncio.BaseProtocol:
         # In order: host and port, path, client side, make, logger, disconnect on exception, handshake timeout; automatic
         # pings on, idle, reply, strategy, automatic pong; frame size, further headers, first buffer.
         pings = (False, 10, 10, WSAutoPingStrategy.PING_WHEN_IDLE, False)
+        visit = Visit(gate)
         protocol: Any = _Protocol(
-            None, None, False, make, QUIET, True, handshake_s, *pings, max_frame, None, READ_BUFFER
+            None, None, False, visit.accept, QUIET, True, handshake_s, *pings, max_frame, None, READ_BUFFER
         )
-        protocol.unfinished = unfinished
+        protocol.visit = visit
         return protocol  # type: ignore[no-any-return]
 
-    return await listen(factory, lambda: unfinished("no_files"), host, port, tls, handshake_s)
+    return await listen(factory, gate.exhausted, host, port, tls, handshake_s)
 
 
 def picows_code(code: int) -> Any:
