@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -63,6 +64,24 @@ def setup(level: str = "info", form: str = "text", stream: TextIO | None = None)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Change what is written, at once."""
+    root = logging.getLogger()
     root.setLevel(level.upper())
     for chatty in ("picows", "uvicorn", "engineio", "socketio", "httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))  # they log every connection
+
+
+def also_to(path: str, keep: int) -> None:
+    """Write every line to a file too, a new one each day of which ``keep`` earlier ones stay (0: all). OSError when it
+    cannot be opened."""
+    from logging.handlers import TimedRotatingFileHandler
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    handler = TimedRotatingFileHandler(path, when="midnight", backupCount=keep, encoding="utf-8")
+    root = logging.getLogger()
+    handler.setFormatter(root.handlers[0].formatter)
+    root.addHandler(handler)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from towline.app import role
+from towline.app.live import Live
 from towline.app.settings import Settings
 from towline.clock import SystemClock
 
@@ -20,7 +21,7 @@ async def enrol(settings: Settings, line: str) -> str:
     return f"enrolled as device {identity.device_id} of workgroup {identity.workgroup}"
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live: Live) -> None:
     """Run until ``stop``; with ``--standalone`` without a hub, for the plugins whose credential files are named."""
     if "--standalone" in sys.argv:
         from towline.agent.standalone import run_standalone
@@ -34,4 +35,4 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(role.run(serve))
+    sys.exit(role.run(serve, "log", "agent"))

@@ -8,16 +8,19 @@ import contextlib
 import sys
 
 from towline.app import build, garbage, role
+from towline.app.live import Live
 from towline.app.settings import Settings
 from towline.clock import SystemClock
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live: Live) -> None:
     """Run until ``stop``; then clients are told to come back elsewhere."""
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         bus = await build.make_bus(stack, settings, clock)
-        await build.make_node(stack, settings, clock, bus)
+        node = await build.make_node(stack, settings, clock, bus)
+        live.on_change(lambda settings: node.reconfigure(settings.gateway))
+        live.follow(node.certificate_files(), node.renew_certificates)
         garbage.settle()
         ready(
             [
@@ -28,4 +31,4 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(role.run(serve))
+    sys.exit(role.run(serve, "data", "log", "bus", "gateway"))

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 from towline.app import build, role
+from towline.app.live import Live
 from towline.app.plan import prepare_data
 from towline.app.settings import Settings
 from towline.clock import SystemClock
 from towline.errors import StartError
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live: Live) -> None:
     """Run until ``stop``. StartError ``bus.needed`` without a NATS address."""
     need_bus(settings)
     clock = SystemClock()
@@ -39,4 +40,4 @@ def need_bus(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(role.run(serve))
+    sys.exit(role.run(serve, "data", "log", "bus", "hub", "portal"))

@@ -10,14 +10,15 @@ from typing import Any
 
 import msgspec
 
+from towline.app.live import Origin
 from towline.app.settings import Settings
 from towline.errors import StartError
 
 SECRET_BYTES = 32
 
 
-def up_plan(settings: Settings, *, agent: bool) -> dict[str, Any]:
-    """The supervisor's plan: the server, and the agent of this machine."""
+def up_plan(settings: Settings, *, agent: bool, origin: Origin | None = None) -> dict[str, Any]:
+    """The supervisor's plan: the server, and the agent of this machine. The log file is the server's."""
     data = prepare_data(Path(settings.data))
     settings = msgspec.structs.replace(settings, data=str(data))
     if agent:
@@ -27,12 +28,14 @@ def up_plan(settings: Settings, *, agent: bool) -> dict[str, Any]:
             enrol_file=settings.agent.enrol_file or str(enrol_file(data)),
         )
         settings = msgspec.structs.replace(settings, agent=local)
-    tree = msgspec.to_builtins(settings)
+    tree = msgspec.to_builtins(settings) | {"origin": msgspec.to_builtins(origin)}
+    own = {"agent": tree | {"log": tree["log"] | {"file": ""}}}
     names = ["server", "agent"] if agent else ["server"]
     return {
         "lock": str(data / "supervisor.lock"),
         "children": [
-            {"name": name, "argv": [sys.executable, "-m", f"towline.app.{name}"], "settings": tree} for name in names
+            {"name": name, "argv": [sys.executable, "-m", f"towline.app.{name}"], "settings": own.get(name, tree)}
+            for name in names
         ],
     }
 

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 from towline.app import build, garbage, role
+from towline.app.live import Live
 from towline.app.plan import prepare_data
 from towline.app.settings import Settings
 from towline.clock import SystemClock
 
 
-async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live: Live) -> None:
     """Run until ``stop``; ``ready`` gets the lines for the terminal once everything answers."""
     clock = SystemClock()
     data = prepare_data(Path(settings.data))
@@ -22,7 +23,9 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> N
         bus = await build.make_bus(stack, settings, clock)
         hub = await build.make_hub(stack, settings, clock, bus, data)
         made = await build.first_start(hub, data)
-        await build.make_node(stack, settings, clock, bus)
+        node = await build.make_node(stack, settings, clock, bus)
+        live.on_change(lambda settings: node.reconfigure(settings.gateway))
+        live.follow(node.certificate_files(), node.renew_certificates)
         url = await build.make_doors(stack, settings, clock, bus, hub)
         build.leave_cli_url(data, url)
         await build.leave_enrolment(made, data)
@@ -32,4 +35,4 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(role.run(serve))
+    sys.exit(role.run(serve, "data", "log", "bus", "gateway", "hub", "portal"))

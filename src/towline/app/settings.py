@@ -15,6 +15,7 @@ from towline.agent.settings import AgentSettings
 from towline.api.settings import DoorSettings
 from towline.bus.settings import BusSettings
 from towline.config.loader import Flag, Loaded, load
+from towline.config.yamlfile import Document, parse
 from towline.errors import InvalidInput
 from towline.gateway.settings import GatewaySettings, join_address, split_address
 from towline.hub.settings import HubSettings
@@ -26,9 +27,14 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Settings of the section ``log``."""
 
     level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Least important level that is written")
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least important level that is written", extra={"live": True}),
     ] = "info"
     format: Annotated[Literal["text", "json"], Meta(description="One line of text, or one JSON object a line")] = "text"
+    file: Annotated[
+        str, Meta(description="File that gets every line too, a new one each day; empty: standard error only")
+    ] = ""
+    files: Annotated[int, Meta(description="Earlier days of `log.file` that are kept; 0: all", ge=0)] = 7
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +60,7 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
     portal_port: int | None = None
     api_port: int | None = None
     clients_port: int | None = None
+    center_port: int | None = None
     plugin_port: int | None = None
     listen: str | None = None
     behind_proxy: bool | None = None
@@ -74,23 +81,20 @@ _PLAIN = {
 
 
 def load_settings(
-    file: Path | None = None, *, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    file: Path | Document | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Loaded[Settings]:
     """Defaults < file < environment < flags. ``file`` None: towline.yaml in the working directory, when it is there.
 
     :raises InvalidInput: ``config.*``, naming key and place
     """
     environ = os.environ if environ is None else environ
-    text: tuple[str, str] | None = None
-    if file is not None or Path(DEFAULT_FILE).is_file():
-        path = file or Path(DEFAULT_FILE)
-        try:
-            text = (str(path), path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise InvalidInput(
-                "config.unreadable", f"cannot read the settings file: {reason}", where=str(path)
-            ) from None
+    text = file if isinstance(file, Document) else None
+    path = file if isinstance(file, Path) else default_file() if file is None else None
+    if path is not None:
+        text = parse(read_file(path), str(path))
     said = dict(flags or {})
     plain = [
         Flag(name, key, str(said[word]) if isinstance(said[word], Path) else said[word])
@@ -100,26 +104,57 @@ def load_settings(
     ]
     if "listen" in said:
         plain.append(Flag("--listen", "portal.listen", said["listen"]))
+    if "engine" in said and "center_port" not in said:
+        plain.append(Flag("engine", "gateway.center_listen", ""))
     loaded = load(Settings, file=text, environ=environ, flags=plain)
     addresses = _addresses(loaded.settings.gateway, said)
     return load(Settings, file=text, environ=environ, flags=plain + addresses) if addresses else loaded
 
 
+def default_file() -> Path | None:
+    """``towline.yaml`` of the working directory, when it is there."""
+    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+
+
+def read_file(path: Path) -> str:
+    """A settings file's text. InvalidInput ``config.unreadable``."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InvalidInput("config.unreadable", f"cannot read the settings file: {reason}", where=str(path)) from None
+
+
 def _addresses(gateway: GatewaySettings, said: dict[str, Any]) -> list[Flag]:
-    """``--listen`` and the port flags change one half of an address that the layers below gave."""
+    """``--listen`` and the port flags change one half of an address that the layers below gave. The center API follows
+    the push API's host unless it has an address of its own."""
     flags = []
+    if "center_port" in said:
+        host = said.get("listen") or (gateway.center_listen or gateway.api_listen).rpartition(":")[0].strip("[]")
+        flags.append(_flag("--center-port", "center_listen", host, said["center_port"]))
+    elif "listen" in said and gateway.center_listen:
+        flags.append(
+            _flag("--listen", "center_listen", said["listen"], _split(gateway.center_listen, "center_listen")[1])
+        )
     for word, key, value in (
         ("api_port", "api_listen", gateway.api_listen),
         ("clients_port", "clients_listen", gateway.clients_listen),
     ):
         if word in said or "listen" in said:
-            try:
-                host, port = split_address(value)
-            except ValueError as error:
-                raise InvalidInput("config.invalid", str(error), where=f"gateway.{key}") from None
-            host, port = said.get("listen", host), said.get(word, port)
+            host, port = _split(value, key)
             name = f"--{word.replace('_', '-')}" if word in said else "--listen"
-            if not 0 <= port <= 65535:
-                raise InvalidInput("config.invalid", f"{port} is not a port; 0 to 65535", where=name)
-            flags.append(Flag(name, f"gateway.{key}", join_address(host, port)))
+            flags.append(_flag(name, key, said.get("listen", host), said.get(word, port)))
     return flags
+
+
+def _split(address: str, key: str) -> tuple[str, int]:
+    try:
+        return split_address(address)
+    except ValueError as error:
+        raise InvalidInput("config.invalid", str(error), where=f"gateway.{key}") from None
+
+
+def _flag(name: str, key: str, host: str, port: int) -> Flag:
+    if not 0 <= port <= 65535:
+        raise InvalidInput("config.invalid", f"{port} is not a port; 0 to 65535", where=name)
+    return Flag(name, f"gateway.{key}", join_address(host, port))

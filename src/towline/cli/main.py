@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from towline import __version__
-from towline.cli import command, config, device, gateway, login, plugin, push, roles, token, user
+from towline.cli import command, config, connmix, device, gateway, login, plugin, push, roles, token, user
 from towline.cli.up import up
 from towline.errors import InvalidInput, StartError, TowlineError
 
@@ -38,6 +38,7 @@ def root(
 
 
 app.command(name="up")(up)
+connmix.add_to(gateway.app)
 app.add_typer(gateway.app, name="gateway")
 app.command(name="hub")(roles.hub)
 app.add_typer(roles.agent_app, name="agent")

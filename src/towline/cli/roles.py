@@ -25,11 +25,13 @@ def hub(
     config: ConfigFile = None,
 ) -> None:
     """Run one hub with its doors: devices, commands, users, REST, socket.io, the portal."""
+    from towline.app.live import Origin
     from towline.app.settings import Flags, load_settings
 
     need_server()
     flags = Flags(data=data, bus=bus, portal_port=portal_port, listen=listen, behind_proxy=behind_proxy or None)
-    become_role("towline.app.hub", load_settings(config, flags=flags.given()).settings)
+    origin = Origin.of(config, flags.given())
+    become_role("towline.app.hub", load_settings(config, flags=flags.given()).settings, origin=origin)
 
 
 @agent_app.callback()
@@ -49,6 +51,7 @@ def agent(
     if context.invoked_subcommand is not None:
         context.obj = (data, config)
         return
+    from towline.app.live import Origin
     from towline.app.settings import Flags, load_settings
     from towline.errors import InvalidInput
 
@@ -56,8 +59,9 @@ def agent(
         raise InvalidInput("cli.usage", "--credential needs --standalone; with a hub, credentials come from it")
     flags = Flags(agent_data=data, plugin_port=plugin_port)
     settings = load_settings(config, flags=flags.given()).settings
+    origin = Origin.of(config, flags.given())
     arguments = [word for path in credential or [] for word in ("--credential", str(path))]
-    become_role("towline.app.agent", settings, *(["--standalone"] if standalone else []), *arguments)
+    become_role("towline.app.agent", settings, *(["--standalone"] if standalone else []), *arguments, origin=origin)
 
 
 @agent_app.command()

@@ -16,6 +16,9 @@ Listen = Annotated[str | None, typer.Option(help="Address to bind, for all ports
 BehindProxy = Annotated[
     bool, typer.Option("--behind-proxy", help="TLS ends at a proxy in front; allows --listen without TLS.")
 ]
+CenterPort = Annotated[
+    int | None, typer.Option(help="Nodes and figures of the mesh, for connmix's clients; default 6787 when it is free.")
+]
 Data = Annotated[Path | None, typer.Option(help="Data directory; default ./towline-data.")]
 
 
@@ -24,6 +27,7 @@ def up(
     portal_port: Annotated[int | None, typer.Option(help="Portal, REST and socket.io; default 8080.")] = None,
     api_port: Annotated[int | None, typer.Option(help="Push API for back ends; default 6789.")] = None,
     clients_port: Annotated[int | None, typer.Option(help="Clients and agents; default 6790.")] = None,
+    center_port: CenterPort = None,
     plugin_port: Annotated[int | None, typer.Option(help="Plugins, on this machine's loopback; default 55688.")] = None,
     listen: Listen = None,
     behind_proxy: BehindProxy = False,
@@ -39,14 +43,17 @@ def up(
         portal_port=portal_port,
         api_port=api_port,
         clients_port=clients_port,
+        center_port=center_port,
         plugin_port=plugin_port,
         listen=listen,
         behind_proxy=behind_proxy or None,
     )
     loaded = load_settings(config, flags=flags.given())
+    from towline.app.live import Origin
     from towline.app.plan import up_plan
 
-    become_supervisor(up_plan(loaded.settings, agent=not no_agent))
+    origin = Origin.of(config, flags.given())
+    become_supervisor(up_plan(loaded.settings, agent=not no_agent, origin=origin))
 
 
 def need_server() -> None:
@@ -72,11 +79,14 @@ def become_supervisor(plan: dict[str, Any]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "towline.app.supervisor", "--plan-fd", str(descriptor)])  # noqa: S606
 
 
-def become_role(module: str, settings: Any, *arguments: str) -> None:
-    """Replace this process by one role, unsupervised; its settings come on standard input as from a supervisor."""
+def become_role(module: str, settings: Any, *arguments: str, origin: Any = None) -> None:
+    """Replace this process by one role, unsupervised; its settings come on standard input as from a supervisor.
+
+    :param origin: where they came from (:class:`towline.app.live.Origin`), for a role that follows changes
+    """
     import msgspec
 
-    descriptor = memory_file(msgspec.to_builtins(settings))
+    descriptor = memory_file({**msgspec.to_builtins(settings), "origin": msgspec.to_builtins(origin)})
     os.dup2(descriptor, 0)
     os.execv(sys.executable, [sys.executable, "-m", module, "--unsupervised", *arguments])  # noqa: S606
 

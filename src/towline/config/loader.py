@@ -53,16 +53,18 @@ class Loaded(NamedTuple, Generic[T]):
 def load(
     kind: type[T],
     *,
-    file: tuple[str, str] | None = None,
+    file: tuple[str, str] | Document | None = None,
     environ: Mapping[str, str] | None = None,
     flags: list[Flag] | None = None,
 ) -> Loaded[T]:
     """Build ``kind`` from the layers.
 
-    :param file: the file's name (for messages) and its text
+    :param file: the file's name (for messages) and its text, or what was made of it
     :raises InvalidInput: ``config.unknown_key``, ``config.invalid``, ``config.syntax``, ``config.duplicate_key`` …
     """
-    document = Document(None, {}, "") if file is None else parse(file[1], file[0])
+    document = (
+        file if isinstance(file, Document) else Document(None, {}, "") if file is None else parse(file[1], file[0])
+    )
     value = document.value if document.value is not None else {}
     if not isinstance(value, dict):
         raise InvalidInput("config.invalid", "the file must hold a map of sections", where=document.where(()))

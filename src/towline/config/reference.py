@@ -30,5 +30,6 @@ def _row(setting: Setting) -> str:
     kind = setting.type + (f", {setting.limits}" if setting.limits else "")
     default = msgspec.to_builtins(setting.default)
     shown = "" if default is None or default == "" else f"`{json.dumps(default, ensure_ascii=False)}`"
-    cells = [f"`{setting.key}`", kind, shown, "at once" if setting.live else "restart", setting.description]
+    applies = "new connections" if setting.live == "new" else "at once" if setting.live else "restart"
+    cells = [f"`{setting.key}`", kind, shown, applies, setting.description]
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

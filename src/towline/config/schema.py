@@ -2,7 +2,8 @@
 """What a tree of settings Structs looks like: its keys, types, defaults, limits and descriptions.
 
 A setting is a field of a frozen msgspec Struct, typed ``Annotated[type, msgspec.Meta(description=…, ge=…, …)]``. A
-field whose Meta has ``extra={"live": True}`` may change while the process runs; any other needs a restart.
+field whose Meta has ``extra={"live": True}`` may change while the process runs, with ``"new"`` for connections that begin
+after the change; any other needs a restart.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ class Setting(NamedTuple):
     default: Any
     description: str
     limits: str
-    live: bool
+    live: bool | str
     secret: bool
 
 
-def settings(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[Setting]:
-    """Every setting below ``struct``, in the order of definition."""
+def settings(struct: type[msgspec.Struct], prefix: str = "", live: bool | str = False) -> Iterator[Setting]:
+    """Every setting below ``struct``, in the order of definition. What lies in a list that is ``live`` is so too."""
     for field in msgspec.structs.fields(struct):
         key = f"{prefix}{field.encode_name}"
         info = inspect.type_info(field.type)
@@ -46,12 +47,17 @@ def settings(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[Setting
             default=default,
             description=str(meta.get("description", "")),
             limits=_limits(core),
-            live=bool(extra.get("live")),
+            live=extra.get("live", live),
             secret=bool(extra.get("secret")),
         )
         item = _unwrap(core.item_type) if isinstance(core, inspect.ListType | inspect.VarTupleType) else None
         if isinstance(item, inspect.StructType):
-            yield from settings(item.cls, f"{key}[].")
+            yield from settings(item.cls, f"{key}[].", extra.get("live", live))
+
+
+def is_live(kind: Any) -> bool:
+    """Whether a field of this type may change while the process runs."""
+    return bool((_metadata(inspect.type_info(kind)).get("extra") or {}).get("live"))
 
 
 def leaf_type(struct: type[msgspec.Struct], path: tuple[str, ...]) -> inspect.Type | None:

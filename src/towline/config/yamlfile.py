@@ -7,7 +7,8 @@ YAML 1.1's words ``on``, ``off``, ``yes``, ``no`` stay text: only ``true`` and `
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -16,6 +17,8 @@ from towline.errors import InvalidInput
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
+MAX_PLACES = 200_000
+"""Values of one file, those behind aliases counted each time."""
 
 
 class Place(NamedTuple):
@@ -43,11 +46,15 @@ _Loader.add_implicit_resolver(
 
 
 class Document(NamedTuple):
-    """A parsed file: plain values, and the place of every key path."""
+    """A parsed file: plain values, and the place of every key path.
+
+    ``texts`` holds scalars as they were written: ``0123`` is 83 in ``value``.
+    """
 
     value: Any
     places: dict[Path, Place]
     name: str
+    texts: Mapping[Path, str] = MappingProxyType({})
 
     def where(self, path: Path) -> str:
         """``name:line:column`` of the path, or of its nearest parent."""
@@ -66,20 +73,38 @@ def parse(text: str, name: str) -> Document:
         if root is None:
             return Document(None, {}, name)
         places: dict[Path, Place] = {}
-        _walk(root, (), places, name, 0, set())
+        texts: dict[Path, str] = {}
+        _walk(root, (), places, texts, name, 0, set())
         value = yaml.load(text, _Loader)  # noqa: S506 - a subclass of the safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = name if mark is None else f"{name}:{mark.line + 1}:{mark.column + 1}"
-        raise InvalidInput("config.syntax", f"not valid YAML: {error.problem or error.context}", where=where) from None
+        hint = "put a value that begins with * in quotes: '*'" if _at_star(text, mark) else None
+        message = f"not valid YAML: {error.problem or error.context}"
+        raise InvalidInput("config.syntax", message, where=where, hint=hint) from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidInput("config.syntax", f"not valid YAML: {error}", where=name) from None
-    return Document(value, places, name)
+    return Document(value, places, name, texts)
 
 
-def _walk(node: yaml.Node, path: Path, places: dict[Path, Place], name: str, depth: int, open_nodes: set[int]) -> None:
+def _at_star(text: str, mark: Any) -> bool:
+    """Whether an error is about an asterisk that stands for itself, which YAML takes for an alias."""
+    return mark is not None and "*" in text[max(0, mark.index - 1) : mark.index + 1]
+
+
+def _walk(
+    node: yaml.Node,
+    path: Path,
+    places: dict[Path, Place],
+    texts: dict[Path, str],
+    name: str,
+    depth: int,
+    open_nodes: set[int],
+) -> None:
     mark = node.start_mark
     places.setdefault(path, Place(mark.line + 1, mark.column + 1))
+    if len(places) > MAX_PLACES:
+        raise InvalidInput("config.too_large", f"more than {MAX_PLACES} values", where=name)
     if depth > MAX_DEPTH or id(node) in open_nodes:
         where = f"{name}:{mark.line + 1}:{mark.column + 1}"
         raise InvalidInput(
@@ -97,8 +122,10 @@ def _walk(node: yaml.Node, path: Path, places: dict[Path, Place], name: str, dep
                     raise InvalidInput("config.duplicate_key", f"the key {word!r} is given twice", where=where)
                 seen.add(word)
                 places[(*path, word)] = Place(start.line + 1, start.column + 1)
-                _walk(value, (*path, word), places, name, depth + 1, open_nodes)
+                _walk(value, (*path, word), places, texts, name, depth + 1, open_nodes)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _walk(value, (*path, index), places, name, depth + 1, open_nodes)
+            _walk(value, (*path, index), places, texts, name, depth + 1, open_nodes)
+    elif isinstance(node, yaml.ScalarNode):
+        texts[path] = node.value
     open_nodes.discard(id(node))

@@ -44,11 +44,17 @@ class Access:
     def __init__(
         self, users: tuple[UserSettings, ...], hosts: tuple[str, ...], origins: tuple[str, ...], listen: str
     ) -> None:
-        self._users = users
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
-        self._hosts = frozenset(host.lower() for host in (*hosts, "localhost", split_address(listen)[0]))
+        self._listen = listen
         self.known_hosts: dict[bytes, Grant] = {}
         """Host headers that an open API answered to: requests without an origin need no more than a look here."""
+        self.replace(users, hosts, origins)
+
+    def replace(self, users: tuple[UserSettings, ...], hosts: tuple[str, ...], origins: tuple[str, ...]) -> None:
+        """Decide by these from the next request on."""
+        self._users = users
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._hosts = frozenset(host.lower() for host in (*hosts, "localhost", split_address(self._listen)[0]))
+        self.known_hosts.clear()
 
     @property
     def open(self) -> bool:
@@ -59,7 +65,9 @@ class Access:
         """Whether pages of ``origin`` may call. With users and no list, their credentials decide alone."""
         return origin.rstrip("/").lower() in self._origins or bool(self._users and not self._origins)
 
-    def check(self, headers: Mapping[bytes, bytes], query: str, remote_ip: str) -> Grant | Denied:
+    def check(
+        self, headers: Mapping[bytes, bytes], query: str, remote_ip: str, method: bytes = b"GET"
+    ) -> Grant | Denied:
         """Decide on one request. ``headers`` has lower-case names; ``query`` is that of an upgrade, else empty."""
         host, origin = _text(headers, b"host"), _text(headers, b"origin")
         if not self._users:
@@ -69,6 +77,9 @@ class Access:
             return found
         if origin and not self.origin_allowed(origin):
             return Denied(403, "http.origin", f"the origin {origin[:80]!r} is not in gateway.origins")
+        if origin and method == b"OPTIONS":
+            # A browser's question before a request carries no credentials, and its answer nothing.
+            return Grant(frozenset())
         return self._check_user(_text(headers, b"authorization"), query, remote_ip)
 
     def _check_open(self, host: str, origin: str) -> Grant | Denied:

@@ -42,7 +42,8 @@ class ClientListener(WSListener):
     """Whether messages that waited are held back once more, by :meth:`pace`."""
 
     __slots__ = (
-        "_busy", "_cause", "_conn", "_entry", "_fragments", "_port", "_transport", "_waiting", "last_seen", "slot",
+        "_busy", "_cause", "_conn", "_entry", "_fragments", "_port", "_transport", "_waiting", "last_seen",
+        "read_timeout_s", "slot",
     )  # fmt: skip
 
     def __init__(self, port: ClientPort) -> None:
@@ -56,6 +57,7 @@ class ClientListener(WSListener):
         self._busy: asyncio.Task[None] | None = None
         self._cause: str | None = None
         self.last_seen = port.now
+        self.read_timeout_s = port.settings.read_timeout_s
         self.slot = -1
 
     # -- picows
@@ -252,9 +254,9 @@ class ClientListener(WSListener):
     def due(self, now: float) -> float:
         """When to look at this client again."""
         settings = self._port.settings
-        end = self.last_seen + settings.read_timeout_s
+        end = self.last_seen + self.read_timeout_s
         if self._conn.closing or now >= end:
-            return now + settings.read_timeout_s
+            return now + self.read_timeout_s
         if not settings.ping_s:
             return end
         ping = self.last_seen + settings.ping_s
@@ -270,7 +272,7 @@ class ClientListener(WSListener):
         settings = port.settings
         if self._busy is not None:
             self.last_seen = now
-        elif now - self.last_seen >= settings.read_timeout_s:
+        elif now - self.last_seen >= self.read_timeout_s:
             connection.close(SILENT.code, SILENT.reason)
         elif settings.ping_s and now - self.last_seen >= settings.ping_s:
             port.counters.pings["sent"] += 1

@@ -49,9 +49,12 @@ OPERATOR_OUT = CloseCode(
 )
 RATE = CloseCode(3501, "rate", "too fast", "The client sent more than its port's rate, whose policy is `close`.")
 UNKNOWN_LINK = CloseCode(3500, "link_protocol", "not a link", "An agent's link sent something that is no link frame.")
+ACCESS_ENDED = CloseCode(
+    3530, "access_ended", "access ended", "The user of a socket on `/ws/v1` may not use the push API any more."
+)
 ALL = (
     NORMAL, PROTOCOL, BAD_TEXT, TOO_BIG, FAILED,
     DRAINING, SLOW, SILENT, NO_NUMBER, HANDSHAKE, NO_HUB, STALLED, OPERATOR,
-    OPERATOR_OUT, UNKNOWN_LINK, RATE,
+    OPERATOR_OUT, UNKNOWN_LINK, RATE, ACCESS_ENDED,
 )  # fmt: skip
 """Every code of a node's own; hubs close links with codes of docs/reference/close-codes.md too."""

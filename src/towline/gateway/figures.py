@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from towline.gateway import metrics
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from towline.gateway.queues import Queues
 
 
-def figures(node: Node) -> list[metrics.Value]:
+def figures(node: Node) -> list[metrics.Value | metrics.SummaryValue]:
     """What ``/metrics`` shows, taken at one moment."""
     value = metrics.Value
     unreachable = node.mesh.counters.unreachable + node.queue_mesh.unreachable
     outbox, mesh, http = node.outbox.counters, node.mesh.counters, node.server.counters
-    found = [
+    found: list[metrics.Value | metrics.SummaryValue] = [
         value("connmix_engine_servers_clients", "Connected clients", len(node.realm.connections)),
         *_by_protocol("connmix_engine_servers_read_messages_total", "Messages from clients", _read(node.ports)),
         *_by_protocol(
@@ -34,6 +34,7 @@ def figures(node: Node) -> list[metrics.Value]:
             "Messages refused",
             {"websocket": outbox.refused, "socket": outbox.refused_raw},
         ),
+        *_durations(node),
         value("towline_gateway_channels", "Channels with a subscriber", len(node.channels)),
         value("towline_gateway_behind", "Clients whose socket does not take all", len(node.outbox.behind)),
         value("towline_gateway_slow_total", "Clients disconnected as too slow", outbox.slow),
@@ -116,6 +117,16 @@ def _read(ports: list[ClientPort]) -> dict[str, float]:
     for port in ports:
         counts[port.settings.protocol] += port.counters.messages
     return {**counts}
+
+
+def _durations(node: Node) -> Iterator[metrics.SummaryValue]:
+    for protocol, scenario, quantiles in node.mesh.durations.shown():
+        yield metrics.SummaryValue(
+            "connmix_engine_servers_send_duration_seconds",
+            "Time until a message is written, or until its node answered",
+            quantiles,
+            {"protocol": protocol, "scenario": scenario},
+        )
 
 
 def _queues(queues: Queues, late: int) -> list[metrics.Value]:

@@ -22,6 +22,7 @@ class Request(NamedTuple):
     grant: Grant
     origin: str
     upgrade: bool
+    remote_ip: str
 
 
 class Reply(Protocol):

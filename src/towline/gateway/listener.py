@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import msgspec
 from picows import (
     WSListener,
     WSUpgradeRequest,
@@ -51,6 +52,7 @@ class Client(Protocol):
     """A connected client, as its port looks after it."""
 
     last_seen: float
+    read_timeout_s: float
     slot: int
 
     def due(self, now: float) -> float:
@@ -142,12 +144,31 @@ class ClientPort:
 
     def _listens(self, server: asyncio.Server | Acceptor) -> None:
         self._server = server
+        self._bound_send_buffers()
         for one in server.sockets:
+            self.address = one.getsockname()[:2]
+        self._timer = self.loop.call_later(self._tick_s, self._tick)
+
+    def _bound_send_buffers(self) -> None:
+        assert self._server is not None
+        for one in self._server.sockets:
             if self.settings.send_buffer_bytes:
                 # Accepted sockets inherit it. The kernel doubles the figure for its own book-keeping.
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.settings.send_buffer_bytes // 2)
-            self.address = one.getsockname()[:2]
-        self._timer = self.loop.call_later(self._tick_s, self._tick)
+
+    def reconfigure(self, settings: PortSettings) -> None:
+        """Time-outs and send buffer of connections that begin from now on; the write timeout counts for all that fall
+        behind from now on."""
+        before = self.settings
+        self.settings = msgspec.structs.replace(
+            before,
+            read_timeout_s=settings.read_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
+            send_buffer_bytes=settings.send_buffer_bytes,
+        )
+        self.bounds = bounds_of(self.settings)
+        if before.send_buffer_bytes != settings.send_buffer_bytes and not self.draining:
+            self._bound_send_buffers()
 
     def stop_listening(self) -> None:
         """Take no new connections."""

@@ -20,6 +20,7 @@ import msgspec
 from towline.bus.base import Endpoint, Member
 from towline.errors import InvalidInput
 from towline.gateway.connections import Connection, Realm, decode_arguments, execute_call
+from towline.gateway.durations import SendDurations
 from towline.gateway.frames import data_frame
 from towline.protocols.connmix.clientid import node_of
 from towline.protocols.connmix.codes import ApiError, Code
@@ -97,6 +98,7 @@ class Mesh:
 
     def __init__(self, realm: Realm, loop: asyncio.AbstractEventLoop, answer_s: float, max_data_bytes: int) -> None:
         self._realm = realm
+        self.durations = SendDurations(loop)
         self._loop = loop
         self._answer_s = answer_s
         self._max_data_bytes = max_data_bytes
@@ -164,6 +166,7 @@ class Mesh:
             return
 
         def finish(waiting: _Waiting) -> None:
+            self.durations.answered(waiting.deadline - self._answer_s, waiting.silent)
             done(Outcome(waiting.sent, waiting.failed, waiting.silent))
 
         self._wait(reached, finish, sent, failed)
@@ -179,6 +182,7 @@ class Mesh:
             return
 
         def finish(waiting: _Waiting) -> None:
+            self.durations.answered(waiting.deadline - self._answer_s, waiting.silent)
             done(Outcome(waiting.sent, waiting.failed, waiting.silent))
 
         self._wait(reached, finish)
@@ -216,14 +220,19 @@ class Mesh:
         if found.raw_members:
             members = list(found.raw_members)
             taken = sum(member.deliver(data, binary) for member in members)
-            return sent + taken, failed + len(members) - taken
+            sent, failed = sent + taken, failed + len(members) - taken
+        if self.durations.budget.left:
+            self.durations.written(raw=not found.members)
         return sent, failed
 
     def _send_here(self, client_id: str, data: bytes, binary: bool) -> Outcome:
         connection: Connection | None = self._realm.connections.get(client_id)
         if connection is None:
             return NOBODY
-        return Outcome(1, 0) if connection.deliver(data, binary) else Outcome(0, 1)
+        accepted = connection.deliver(data, binary)
+        if self.durations.budget.left:
+            self.durations.written(raw=connection.raw)
+        return Outcome(1, 0) if accepted else Outcome(0, 1)
 
     # -- other nodes
 

@@ -16,6 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from towline.gateway.summary import Quantiles
+
 
 class Value(NamedTuple):
     """One figure: a counter's name ends in ``_total``, anything else is a gauge. ``labels`` maps names to values."""
@@ -26,7 +28,16 @@ class Value(NamedTuple):
     labels: Mapping[str, str] = {}
 
 
-def render(values: Iterable[Value]) -> bytes:
+class SummaryValue(NamedTuple):
+    """Quantiles of one summary."""
+
+    name: str
+    help: str
+    value: Quantiles
+    labels: Mapping[str, str] = {}
+
+
+def render(values: Iterable[Value | SummaryValue]) -> bytes:
     """The exposition text, with figures of this process added. Called in a thread."""
     registry = CollectorRegistry()
     registry.register(_Snapshot([*values, *_process()]))
@@ -34,16 +45,25 @@ def render(values: Iterable[Value]) -> bytes:
 
 
 class _Snapshot(Collector):
-    def __init__(self, values: list[Value]) -> None:
+    def __init__(self, values: list[Value | SummaryValue]) -> None:
         self._values = values
 
     def collect(self) -> Iterator[Metric]:
-        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        families: dict[str, Metric] = {}
         for value in self._values:
             family = families.get(value.name)
+            if isinstance(value, SummaryValue):
+                if family is None:
+                    family = families[value.name] = Metric(value.name, value.help, "summary")
+                for quantile, found in value.value.quantiles.items():
+                    family.add_sample(value.name, {**value.labels, "quantile": f"{quantile:g}"}, found)
+                family.add_sample(f"{value.name}_sum", dict(value.labels), value.value.total)
+                family.add_sample(f"{value.name}_count", dict(value.labels), value.value.observed)
+                continue
             if family is None:
                 make = CounterMetricFamily if value.name.endswith("_total") else GaugeMetricFamily
                 family = families[value.name] = make(value.name, value.help, labels=list(value.labels))
+            assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
             family.add_metric(list(value.labels.values()), value.value)
         yield from families.values()
 

@@ -9,15 +9,19 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Literal
 
+import msgspec
+
 from towline import __version__
 from towline.bus.base import Bus, Endpoint, Member
 from towline.clock import Clock
 from towline.gateway import metrics
-from towline.gateway.access import Access
+from towline.gateway.apiport import ApiPort
+from towline.gateway.center import COUNTS_CALL, CenterApi, Counts, listed_nodes, open_center
 from towline.gateway.channels import Channels
 from towline.gateway.closecodes import DRAINING, SLOW, STALLED
 from towline.gateway.connections import Connection, Realm
 from towline.gateway.durable import DurableTopics, declared
+from towline.gateway.durations import SendDurations
 from towline.gateway.figures import LoopLag, figures
 from towline.gateway.inspect import Inspector
 from towline.gateway.link_entry import LinkEntry
@@ -25,13 +29,13 @@ from towline.gateway.listener import ClientPort
 from towline.gateway.mesh import Mesh
 from towline.gateway.outbox import Outbox
 from towline.gateway.ports import Ports, address_of
-from towline.gateway.pushapi import PushServer
 from towline.gateway.pushws import PushSockets
 from towline.gateway.queuemesh import QueueMesh
 from towline.gateway.queues import Queues
 from towline.gateway.service import PushService
-from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, join_address
+from towline.gateway.settings import GatewaySettings, join_address
 from towline.gateway.snowflake import Snowflakes
+from towline.gateway.tls import Certificates
 from towline.protocols.connmix.mesh import is_mesh
 from towline.store.base.topics import TopicStore
 
@@ -45,7 +49,7 @@ FINISH_S = 2.0
 
 
 class Node:
-    """One gateway node on a bus. TLS is for client ports and the link; the push API stays plain (put a proxy before it).
+    """One gateway node on a bus.
 
     :param topics: where the durable topics of the settings are kept; whoever made it closes it, after the node
     """
@@ -57,7 +61,8 @@ class Node:
         self._settings = settings
         self._endpoint: Endpoint | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._api: asyncio.Server | None = None
+        self._center: CenterApi | None = None
+        self._certificates = Certificates()
         self.ports: list[ClientPort] = []
         self.api_address: tuple[str, int] = ("", 0)
         self.clients_address: tuple[str, int] = ("", 0)
@@ -79,6 +84,7 @@ class Node:
         self.channels = Channels()
         self.realm = Realm(self.outbox, self.channels)
         self.mesh = Mesh(self.realm, loop, settings.answer_s, settings.max_push_bytes)
+        self.mesh.durations = SendDurations(loop, settings.summary)
         self.queues = Queues(settings.queue, settings.max_push_bytes, lambda: self.number)
         if self._topics is not None:
             rules = declared(settings.queue)[1]
@@ -88,7 +94,6 @@ class Node:
         self.mesh.on_queue = self.queue_mesh.on_message
         self.ids = Snowflakes(self._clock)
         self.links = LinkEntry(self.ids, self._clock)
-        self.access = Access(settings.users, settings.hosts, settings.origins, settings.api_listen)
         self.sockets = PushSockets(
             self.mesh,
             self.queues,
@@ -97,15 +102,9 @@ class Node:
             settings.outbox_bytes,
             settings.api_keepalive_s,
         )
-        service = PushService(
-            self.mesh,
-            self.access,
-            self.sockets,
-            settings.max_push_bytes,
-            self.nodes,
-            lambda: partial(metrics.render, figures(self)),
-        )
-        self.server = PushServer(settings, self.access, service)
+        service = PushService(self.mesh, self.sockets, settings.max_push_bytes, self.nodes, self._metrics)
+        self.api = ApiPort("push API", settings, service, settings.api_listen, "gateway.api_listen")
+        self.server = self.api.server
         try:
             await self._listen()
             await self._join()
@@ -115,23 +114,45 @@ class Node:
 
     async def _listen(self) -> None:
         settings = self._settings
-        host, port = address_of(settings.api_listen, "gateway.api_listen")
-        if self.access.open and not is_loopback(host):
-            log.warning("the push API is open to everybody who can reach it", extra={"listen": settings.api_listen})
-        loop = asyncio.get_running_loop()
-        try:
-            self._api = await loop.create_server(self.server.make, host, port, backlog=4096)
-        except OSError as error:
-            raise cannot_listen(error, settings.api_listen, "gateway.api_listen") from None
-        self.api_address = self._api.sockets[0].getsockname()[:2]
-        ports = Ports(self.realm, self.ids, settings, self.queues)
-        self.ports = ports.all
-        await ports.open(self.links.accept)
-        self.clients_address, self.link_address = ports.all[0].address, ports.link_address
+        await self.api.open()
+        self.api_address = self.api.address
+        self._center = await open_center(settings, lambda: self._endpoint, self._counts)
+        for api in self._apis():
+            self._certificates.hold(api.tls, settings.api_certificate, settings.api_key)
+        self._opener = Ports(self.realm, self.ids, settings, self.queues, self._certificates)
+        self.ports = self._opener.all
+        await self._opener.open(self.links.accept)
+        self.clients_address, self.link_address = self.ports[0].address, self._opener.link_address
+
+    def _apis(self) -> list[ApiPort]:
+        return [self.api] if self._center is None else [self.api, self._center.port]
+
+    @property
+    def center_address(self) -> tuple[str, int] | None:
+        """Where the center API listens; None when it does not."""
+        return None if self._center is None else self._center.port.address
+
+    def reconfigure(self, settings: GatewaySettings) -> None:
+        """Go by these settings, which differ in such as may change while running (``live``)."""
+        self._settings = settings
+        for api in self._apis():
+            api.reconfigure(settings)
+        self.sockets.reconfigure(settings.api_body_bytes, settings.api_keepalive_s)
+        self.sockets.check_access(self.api.access)
+        self._opener.reconfigure(settings)
+
+    def certificate_files(self) -> list[str]:
+        """Certificates and keys that are in use, to be looked at."""
+        return self._certificates.files()
+
+    def renew_certificates(self) -> None:
+        """Use what these files hold now, for new connections."""
+        self._certificates.renew()
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         self.queue_mesh.tick()
+        self.mesh.durations.budget.refill()
         if self.queues.durable is not None:
             self.queues.durable.tick()
         self.outbox.watch(asyncio.get_running_loop().time())
@@ -159,8 +180,8 @@ class Node:
         if self.closing or not self._built:
             return
         self.closing = True
-        if self._api is not None:
-            self._api.close()
+        for api in self._apis():
+            api.stop_listening()
         for port in self.ports:
             port.stop_listening()
         durable = self.queues.durable
@@ -169,7 +190,8 @@ class Node:
         await self._drain()
         await _settled(lambda: not self.queues.moving, FINISH_S)
         self.sockets.close()
-        self.server.close()
+        for api in self._apis():
+            api.close()
         await _settled(
             lambda: not any(port.clients for port in self.ports) and not self.server.protocols and not len(self.links),
             2.0,
@@ -177,8 +199,8 @@ class Node:
         for port in self.ports:
             port.abort_all()
             await port.close_entry()
-        for protocol in list(self.server.protocols):
-            protocol.abort()
+        for api in self._apis():
+            api.abort_all()
         self.links.close()
         self.queue_mesh.attach(None)
         if self._timer is not None:
@@ -224,6 +246,8 @@ class Node:
             self.links.on_message(sender, payload)
 
     def on_call(self, sender: str, payload: bytes) -> bytes | Awaitable[bytes]:
+        if payload == COUNTS_CALL:
+            return msgspec.json.encode(self._counts())
         return self._inspector.answer(payload)
 
     def on_event(self, sender: str, payload: bytes) -> None:
@@ -248,23 +272,14 @@ class Node:
     # -- what doors ask
 
     def nodes(self) -> list[dict[str, Any]]:
-        """``/v1/nodes``: with the names that older client libraries read too (spec connmix §1)."""
-        members = self._endpoint.members("node") if self._endpoint else []
-        found = []
-        for member in members:
-            api = member.info.get("api_server", "")
-            host, _, port = api.rpartition(":")
-            host = host.strip("[]")
-            found.append(
-                {
-                    "id": str(member.number),
-                    "api_server": api,
-                    "host": host,
-                    "ip": host,
-                    "port": int(port) if port.isdigit() else 0,
-                }
-            )
-        return found
+        """``/v1/nodes``"""
+        return listed_nodes(self._endpoint)
+
+    def _counts(self) -> Counts:
+        return Counts(len(self.realm.connections), len(self.channels))
+
+    async def _metrics(self) -> bytes:
+        return await asyncio.to_thread(metrics.render, figures(self))
 
     def bus_counters(self) -> dict[str, int]:
         """What the node's endpoint counts."""

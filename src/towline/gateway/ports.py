@@ -17,7 +17,7 @@ from towline.gateway.queues import Queues
 from towline.gateway.rawport import RawPort
 from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, split_address
 from towline.gateway.snowflake import Snowflakes
-from towline.gateway.tls import tls_context
+from towline.gateway.tls import Certificates, tls_context
 from towline.protocols.link.limits import LINK_PATH
 
 log = logging.getLogger("towline.gateway")
@@ -26,7 +26,10 @@ log = logging.getLogger("towline.gateway")
 class Ports:
     """All client ports of one node; the first one is that of ``gateway.clients_listen``."""
 
-    def __init__(self, realm: Realm, ids: Snowflakes, settings: GatewaySettings, queues: Queues) -> None:
+    def __init__(
+        self, realm: Realm, ids: Snowflakes, settings: GatewaySettings, queues: Queues, certificates: Certificates
+    ) -> None:
+        self._certificates = certificates
         self._realm = realm
         self._ids = ids
         self._settings = settings
@@ -55,6 +58,7 @@ class Ports:
 
     async def _open(self, settings: PortSettings, routes: Mapping[str, Route]) -> None:
         tls = tls_context(settings)
+        self._certificates.hold(tls, settings.certificate, settings.key)
         port: ClientPort
         place, options = len(self.all), self._options(settings)
         trusted = networks(self._settings.trusted_proxies, "gateway.trusted_proxies")
@@ -72,6 +76,12 @@ class Ports:
             await port.start(host, number, tls)
         except OSError as error:
             raise cannot_listen(error, settings.listen, settings.address_key) from None
+
+    def reconfigure(self, settings: GatewaySettings) -> None:
+        """Go by these settings as far as they may change while running."""
+        new = {port.address_key: port for port in (first_port(settings), link_port(settings), *further_ports(settings))}
+        for port in self.all:
+            port.reconfigure(new[port.settings.address_key])
 
     def _options(self, settings: PortSettings) -> ScriptOptions:
         shared = self._settings

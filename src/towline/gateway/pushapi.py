@@ -42,12 +42,10 @@ class PushServer:
         self.access = access
         self.service = service
         self.loop = asyncio.get_running_loop()
-        self.now = self.loop.time()
         self.protocols: dict[PushProtocol, None] = {}
         self.counters = HttpCounters()
         self.draining = False
-        self._tick_s = min(1.0, settings.api_request_s / 4, settings.api_keepalive_s / 4)
-        self._timer = self.loop.call_later(self._tick_s, self._tick)
+        self._tick()
 
     def make(self) -> asyncio.Protocol:
         """The protocol factory for ``create_server``."""
@@ -62,7 +60,8 @@ class PushServer:
 
     def _tick(self) -> None:
         self.now = self.loop.time()
-        self._timer = self.loop.call_later(self._tick_s, self._tick)
+        tick_s = min(1.0, self.settings.api_request_s / 4, self.settings.api_keepalive_s / 4)
+        self._timer = self.loop.call_later(tick_s, self._tick)
         for protocol in list(self.protocols):
             protocol.check_time(self.now)
 
@@ -228,7 +227,7 @@ class PushProtocol(asyncio.Protocol):
         else:
             grant = server.access.known_hosts.get(headers.get(b"host", b""))
         if grant is None:
-            grant = server.access.check(headers, query if upgrade else "", self._remote_ip)
+            grant = server.access.check(headers, query if upgrade else "", self._remote_ip, parser.get_method())
         method = parser.get_method()
         slot = HeadSlot(self) if method == b"HEAD" else Slot(self)
         self._slots.append(slot)
@@ -246,6 +245,7 @@ class PushProtocol(asyncio.Protocol):
             grant,
             origin,
             upgrade,
+            self._remote_ip,
         )
         if upgrade:
             self._slots.pop()

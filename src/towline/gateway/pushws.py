@@ -21,7 +21,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from towline.errors import Conflict, TowlineError, Unavailable
-from towline.gateway.closecodes import DRAINING, SILENT, SLOW
+from towline.gateway.access import Access, Denied
+from towline.gateway.closecodes import ACCESS_ENDED, DRAINING, SILENT, SLOW
 from towline.gateway.httpwire import Answer, plain_error
 from towline.gateway.mesh import Done, Mesh, Outcome, send_problem
 from towline.gateway.queues import Queues
@@ -80,9 +81,19 @@ class PushSockets:
     def _tick(self) -> None:
         self.now = self.loop.time()
         self._timer = self.loop.call_later(self._tick_s, self._tick)
-        oldest = self.now - self.read_timeout_s
-        for one in [one for one in self.sockets if one.last_seen < oldest]:
+        for one in [one for one in self.sockets if one.last_seen < self.now - one.read_timeout_s]:
             one.close(SILENT.code, SILENT.reason, SILENT.cause)
+
+    def reconfigure(self, max_message_bytes: int, read_timeout_s: float) -> None:
+        """Limits of sockets that open from now on."""
+        self.max_message_bytes = max_message_bytes
+        self.read_timeout_s = read_timeout_s
+        self._tick_s = min(self._tick_s, read_timeout_s / 4)
+
+    def check_access(self, access: Access) -> None:
+        """Users changed: every socket has what its user has now, and who has nothing any more is told to stay away."""
+        for one in list(self.sockets):
+            one.check_access(access)
 
     def close(self) -> None:
         """Tell all sockets to reconnect elsewhere."""
@@ -98,6 +109,7 @@ class PushSocket(asyncio.Protocol):
         self, shared: PushSockets, request: Request, transport: asyncio.Transport, server: ServerProtocol
     ) -> None:
         self._shared = shared
+        self._request_was = request
         self._write_role = "write" in request.grant.roles
         self._transport = transport
         self._server = server
@@ -110,6 +122,7 @@ class PushSocket(asyncio.Protocol):
         self._paused = False
         self._unwritten = 0
         self.last_seen = shared.now
+        self.read_timeout_s = shared.read_timeout_s
 
     @classmethod
     def open(
@@ -136,6 +149,15 @@ class PushSocket(asyncio.Protocol):
         if early:
             socket.data_received(early)
         return socket
+
+    def check_access(self, access: Access) -> None:
+        """Have what the user may do now; end when that is nothing."""
+        request = self._request_was
+        grant = access.check(request.headers, request.query, request.remote_ip)
+        if isinstance(grant, Denied) or "read" not in grant.roles:
+            self.close(ACCESS_ENDED.code, ACCESS_ENDED.reason, ACCESS_ENDED.cause)
+        else:
+            self._write_role = "write" in grant.roles
 
     # -- asyncio
 

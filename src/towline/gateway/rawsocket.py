@@ -49,7 +49,7 @@ class RawClient(asyncio.Protocol):
 
     __slots__ = (
         "_address", "_buffer", "_busy", "_cause", "_conn", "_entry", "_eof", "_fresh", "_lost", "_need", "_patience",
-        "_paused", "_port", "_rate", "_transport", "_wake_at", "last_seen", "slot",
+        "_paused", "_port", "_rate", "_transport", "_wake_at", "last_seen", "read_timeout_s", "slot",
     )  # fmt: skip
 
     def __init__(self, port: RawPort) -> None:
@@ -73,6 +73,7 @@ class RawClient(asyncio.Protocol):
         """What the connection counts for, of those that one address may have."""
         self._rate = rate_of(port)
         self.last_seen = port.now
+        self.read_timeout_s = port.settings.read_timeout_s
         self.slot = -1
 
     # -- asyncio
@@ -352,15 +353,14 @@ class RawClient(asyncio.Protocol):
 
     def due(self, now: float) -> float:
         """When to look at this client again."""
-        timeout = self._port.settings.read_timeout_s
-        end = self.last_seen + timeout
-        return now + timeout if self._conn.closing or now >= end else end
+        end = self.last_seen + self.read_timeout_s
+        return now + self.read_timeout_s if self._conn.closing or now >= end else end
 
     def look(self, now: float) -> None:
         """Close a client from which nothing was heard for the read timeout. A busy entry is not the client's fault."""
         if self._busy is not None:
             self.last_seen = now
-        elif now - self.last_seen >= self._port.settings.read_timeout_s:
+        elif now - self.last_seen >= self.read_timeout_s:
             self._conn.close(SILENT.code, SILENT.reason)
 
     def abort(self) -> None:

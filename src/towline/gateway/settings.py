@@ -55,6 +55,7 @@ Protocol = Literal["websocket", "socket"]
 MessageBytes = Annotated[int, Meta(ge=125, le=16 * 1024 * 1024)]
 SendBuffer = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+NEW = {"live": "new"}
 Count = Annotated[int, Meta(ge=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 OutboxBytes = Annotated[int, Meta(ge=65536)]
@@ -81,10 +82,12 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     certificate: Annotated[str | None, Meta(description="Own certificate chain of this port; needs `key`")] = None
     key: Annotated[str | None, Meta(description="Private key of this port's own `certificate`")] = None
     max_message_bytes: Annotated[MessageBytes | None, Meta(description="As `gateway.max_message_bytes`")] = None
-    send_buffer_bytes: Annotated[SendBuffer | None, Meta(description="As `gateway.send_buffer_bytes`")] = None
-    read_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.read_timeout_s`")] = None
+    send_buffer_bytes: Annotated[SendBuffer | None, Meta(description="As `gateway.send_buffer_bytes`", extra=NEW)] = (
+        None
+    )
+    read_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.read_timeout_s`", extra=NEW)] = None
     handshake_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.handshake_timeout_s`")] = None
-    write_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.write_timeout_s`")] = None
+    write_timeout_s: Annotated[Seconds | None, Meta(description="As `gateway.write_timeout_s`", extra=NEW)] = None
     outbox_bytes: Annotated[OutboxBytes | None, Meta(description="As `gateway.outbox_bytes`")] = None
     outbox_policy: Annotated[Policy | None, Meta(description="As `gateway.outbox_policy`")] = None
     max_connections: Annotated[Count | None, Meta(description="As `gateway.max_connections`")] = None
@@ -173,10 +176,27 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = ()
 
 
+class SummarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The window of ``connmix_engine_servers_send_duration_seconds`` in ``/metrics``."""
+
+    age_s: Annotated[float, Meta(description="How far back the quantiles look", gt=0)] = 600.0
+    buckets: Annotated[int, Meta(description="Parts of the window; the oldest is dropped as a whole", ge=1, le=100)] = 5
+    samples: Annotated[
+        int, Meta(description="Durations kept in each part, drawn at random where there are more", ge=1, le=10_000)
+    ] = 500
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the section ``gateway``."""
 
     api_listen: Annotated[Address, Meta(description="Address of the push API for back ends")] = "127.0.0.1:6789"
+    center_listen: Annotated[
+        str | None,
+        Meta(
+            description="Address of the center API (`/version`, `/v1/nodes`, `/metrics` of the whole mesh), which connmix's "
+            "clients ask for nodes; null: port 6787 beside the push API when it is free; empty: not served"
+        ),
+    ] = None
     clients_listen: Annotated[
         Address, Meta(description="Address of the first port for clients; agents connect there too, on `/link/v1`")
     ] = "127.0.0.1:6790"
@@ -187,6 +207,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         str | None, Meta(description="PEM file with the certificate chain for clients and agents; needs `key`")
     ] = None
     key: Annotated[str | None, Meta(description="PEM file with the private key of `certificate`")] = None
+    api_certificate: Annotated[
+        str | None, Meta(description="PEM file with the certificate chain for push and center API; needs `api_key`")
+    ] = None
+    api_key: Annotated[str | None, Meta(description="PEM file with the private key of `api_certificate`")] = None
     behind_proxy: Annotated[
         bool, Meta(description="TLS ends at a proxy in front; allows agents' links without it off loopback")
     ] = False
@@ -226,18 +250,22 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     listeners: Annotated[tuple[ListenerSettings, ...], Meta(description="Further ports for clients")] = ()
     users: Annotated[
         tuple[UserSettings, ...],
-        Meta(description="Who may use the push API; empty: everybody who can reach it"),
+        Meta(description="Who may use the push API; empty: everybody who can reach it", extra={"live": True}),
     ] = ()
     hosts: Annotated[
         tuple[str, ...],
         Meta(
             description="Names by which an open push API may be called in the Host header, besides IP addresses, "
-            "`localhost` and the name in `api_listen`"
+            "`localhost` and the name in `api_listen`",
+            extra={"live": True},
         ),
     ] = ()
     origins: Annotated[
         tuple[str, ...],
-        Meta(description="Web origins such as `https://app.example` whose pages may call the push API from a browser"),
+        Meta(
+            description="Web origins such as `https://app.example` whose pages may call the push API from a browser",
+            extra={"live": True},
+        ),
     ] = ()
     max_message_bytes: Annotated[MessageBytes, Meta(description="Longest message from a client")] = 64 * 1024
     max_push_bytes: Annotated[
@@ -254,10 +282,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         ),
     ] = "disconnect"
     send_buffer_bytes: Annotated[
-        SendBuffer, Meta(description="The kernel's send buffer for one client (SO_SNDBUF); 0 leaves it to the system")
+        SendBuffer,
+        Meta(description="The kernel's send buffer for one client (SO_SNDBUF); 0 leaves it to the system", extra=NEW),
     ] = 256 * 1024
     read_timeout_s: Annotated[
-        Seconds, Meta(description="A client that sends nothing, not even a ping, for this long is disconnected")
+        Seconds,
+        Meta(description="A client that sends nothing, not even a ping, for this long is disconnected", extra=NEW),
     ] = 60.0
     max_connections: Annotated[
         Count, Meta(description="Clients of one port at once, agents aside; more are answered 503. 0: no limit")
@@ -297,22 +327,36 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Meta(description="A client over its rate has to wait (`pause`: nothing is lost) or is closed (`close`)"),
     ] = "pause"
     write_timeout_s: Annotated[
-        Seconds, Meta(description="A client whose socket takes nothing for this long, while something waits, is closed")
+        Seconds,
+        Meta(
+            description="A client whose socket takes nothing for this long, while something waits, is closed", extra=NEW
+        ),
     ] = 10.0
     handshake_timeout_s: Annotated[Seconds, Meta(description="Time for a client to finish its upgrade")] = 5.0
-    api_header_bytes: Annotated[int, Meta(description="Longest head of a request to the push API", ge=1024)] = 16 * 1024
-    api_body_bytes: Annotated[int, Meta(description="Longest body of a request to the push API", ge=1024)] = 512 * 1024
+    api_header_bytes: Annotated[
+        int, Meta(description="Longest head of a request to the push API", ge=1024, extra=NEW)
+    ] = 16 * 1024
+    api_body_bytes: Annotated[
+        int, Meta(description="Longest body of a request to the push API", ge=1024, extra=NEW)
+    ] = 512 * 1024
     api_request_s: Annotated[
-        float, Meta(description="Time for a whole request to the push API to arrive, from its first byte", gt=0)
+        float,
+        Meta(description="Time for a whole request to the push API to arrive, from its first byte", gt=0, extra=NEW),
     ] = 10.0
     api_keepalive_s: Annotated[
-        float, Meta(description="An idle connection to the push API, and a silent `/ws/v1`, is closed after this", gt=0)
+        float,
+        Meta(
+            description="An idle connection to the push API, and a silent `/ws/v1`, is closed after this",
+            gt=0,
+            extra=NEW,
+        ),
     ] = 60.0
-    api_connections: Annotated[int, Meta(description="Connections to the push API at once", ge=1)] = 4096
+    api_connections: Annotated[int, Meta(description="Connections to the push API at once", ge=1, extra=NEW)] = 4096
     answer_s: Annotated[
         float, Meta(description="How long a send or publish waits for the counts of another node", gt=0, le=60)
     ] = 1.0
     queue: Annotated[QueueSettings, Meta(description="Topics that clients' messages wait in")] = QueueSettings()
+    summary: Annotated[SummarySettings, Meta(description="Window of durations in `/metrics`")] = SummarySettings()
     drain_s: Annotated[
         float, Meta(description="Closing a node spreads its clients' reconnects over this long", ge=0, le=300)
     ] = 0.0
