@@ -10,16 +10,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers import free_port, wait_until
 from tests.integration.dialogues import ANSWERS, ERRORS, ROUTES, SENT, WORDS, WRONG, Route
-from tests.integration.product import TOWLINE, environment
+from tests.integration.gatewayprocess import GatewayProcess
 from tests.integration.wrong.wire import BINARY, CONT, PING, PONG, TEXT, Gone, Reply, Wire, encode
 
 ENTRY = """
@@ -44,13 +42,12 @@ gateway:
   clients_listen: 127.0.0.1:{clients}
   entry: entry.py
   listeners:
-    - {{ listen: "127.0.0.1:{forward}", path: /in, entry: "builtin:forward:in" }}
-  queue: {{ max_topics: 20 }}
+    - { listen: "127.0.0.1:{forward}", path: /in, entry: "builtin:forward:in" }
+  queue: { max_topics: 20 }
   api_body_bytes: 400000
-{users}
 """
 
-USERS = """
+USERS = """\
   users:
     - { username: all, password: "p:a ss", host: "127.*.*.*" }
     - { username: look, password: look, roles: [read] }
@@ -61,34 +58,13 @@ USERS = """
 NOWHERE = "1463819408261513216"
 
 
-class Node:
-    """A process of ``towline gateway`` in a directory of its own."""
+class Node(GatewayProcess):
+    """The process, and who talks to it."""
 
     def __init__(self, folder: Path, users: str = "") -> None:
-        self.api, self.clients, self.forward = free_port(), free_port(), free_port()
         (folder / "entry.py").write_text(ENTRY)
-        text = SETTINGS.format(api=self.api, clients=self.clients, forward=self.forward, users=users)
-        (folder / "towline.yaml").write_text(text)
-        self._output = folder / "output.txt"
-        with self._output.open("wb") as out:
-            self._process = subprocess.Popen(
-                [*TOWLINE, "gateway"], cwd=folder, env=environment(), stdout=out, stderr=out
-            )
-        wait_until(self._ready, 30, what="the node's readiness")
-
-    def _ready(self) -> bool:
-        assert self._process.poll() is None, self.output()
-        return "ready" in self.output()
-
-    def output(self) -> str:
-        return self._output.read_text(errors="replace")
-
-    def close(self) -> None:
-        self._process.terminate()
-        assert self._process.wait(15) == 0, self.output()
-        assert "Traceback" not in self.output(), self.output()
-
-    # -- who talks to it
+        super().__init__(folder, SETTINGS + users, "forward")
+        self.api, self.clients, self.forward = (self.ports[name] for name in ("api", "clients", "forward"))
 
     def client(self) -> Client:
         return Client(self.clients, "/")
@@ -128,15 +104,21 @@ class Client(Wire):
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     made = Node(tmp_path_factory.mktemp("connmix"))
-    yield made
-    made.close()
+    try:
+        yield made
+        made.stop()
+    finally:
+        made.close()
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     made = Node(tmp_path_factory.mktemp("guarded"), USERS)
-    yield made
-    made.close()
+    try:
+        yield made
+        made.stop()
+    finally:
+        made.close()
 
 
 @pytest.fixture
