@@ -41,7 +41,9 @@ def figures(node: Node) -> list[metrics.Value | metrics.SummaryValue]:
         value("towline_gateway_stalled_total", "Clients disconnected as their socket took nothing", outbox.stalled),
         value("towline_gateway_mesh_publishes_total", "Publishes that began here", mesh.publishes),
         value("towline_gateway_mesh_sends_total", "Sends that began here", mesh.sends),
-        value("towline_gateway_mesh_silent_total", "Answers of other nodes that did not come", mesh.silent),
+        value(
+            "towline_gateway_mesh_silent_total", "Answers of other nodes that did not come", node.mesh.answers.silent
+        ),
         value(
             "towline_gateway_mesh_unreachable_total",
             "Messages the bus did not take",

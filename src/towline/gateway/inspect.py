@@ -104,7 +104,7 @@ class Inspector:
                 "closed": sum(port.counters.closed.total() for port in node.ports),
                 "publishes": node.mesh.counters.publishes,
                 "sends": node.mesh.counters.sends,
-                "silent": node.mesh.counters.silent,
+                "silent": node.mesh.answers.silent,
                 "queue_pushed": queues.counters.pushed,
                 "queue_delivered": queues.counters.delivered,
                 "queue_refused": queues.counters.refused.total(),

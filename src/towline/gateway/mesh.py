@@ -11,7 +11,6 @@ A publish is at most once, as connmix is.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,7 @@ import msgspec
 
 from towline.bus.base import Endpoint, Member
 from towline.errors import InvalidInput
+from towline.gateway.answers import Answers, Waiting
 from towline.gateway.connections import Connection, Realm, decode_arguments, execute_call
 from towline.gateway.durations import SendDurations
 from towline.gateway.frames import data_frame
@@ -61,35 +61,16 @@ class Done(NamedTuple):
     problem: str
 
 
-class _Waiting:
-    """A send, publish or call with answers outstanding."""
-
-    __slots__ = ("addresses", "deadline", "done", "failed", "problem", "sent", "seq", "silent")
-
-    def __init__(self, seq: int, addresses: set[str], deadline: float, done: Callable[[_Waiting], None]) -> None:
-        self.seq = seq
-        self.addresses = addresses
-        self.deadline = deadline
-        self.done = done
-        self.sent = 0
-        self.failed = 0
-        self.silent = 0
-        self.problem: str | None = None
-
-
 class MeshCounters:
     """What the mesh did since the node started."""
 
-    __slots__ = ("format_errors", "late_answers", "publishes", "sends", "silent", "unreachable")
+    __slots__ = ("format_errors", "publishes", "sends", "unreachable")
 
     def __init__(self) -> None:
         self.publishes = 0
         self.sends = 0
-        self.silent = 0
-        """answers that did not come in time"""
         self.unreachable = 0
         """messages that the bus would not take"""
-        self.late_answers = 0
         self.format_errors = 0
 
 
@@ -100,16 +81,13 @@ class Mesh:
         self._realm = realm
         self.durations = SendDurations(loop)
         self._loop = loop
-        self._answer_s = answer_s
+        self.answers = Answers(loop, answer_s)
         self._max_data_bytes = max_data_bytes
         self._endpoint: Endpoint | None = None
         self._others: list[str] = []
         self._by_number: dict[int, str] = {}
         self._numbers_at = 0.0
         self._seq = 0
-        self._waiting: dict[int, _Waiting] = {}
-        self._deadlines: deque[_Waiting] = deque()
-        self._timer: asyncio.TimerHandle | None = None
         self.on_queue: Callable[[str, QueueMessage], None] | None = None
         """Takes what nodes tell each other about topics."""
         self.counters = MeshCounters()
@@ -165,11 +143,11 @@ class Mesh:
             done(Outcome(sent, failed))
             return
 
-        def finish(waiting: _Waiting) -> None:
-            self.durations.answered(waiting.deadline - self._answer_s, waiting.silent)
+        def finish(waiting: Waiting) -> None:
+            self.durations.answered(waiting.deadline - self.answers.answer_s, waiting.silent)
             done(Outcome(waiting.sent, waiting.failed, waiting.silent))
 
-        self._wait(reached, finish, sent, failed)
+        self.answers.wait(self._seq, reached, finish, sent, failed)
 
     def send_then(self, client_id: str, data: bytes, binary: bool, done: Callable[[Outcome], object]) -> None:
         """Send to one client, and call ``done`` once: one sent, one failed, one silent, or nothing: not connected."""
@@ -181,11 +159,11 @@ class Mesh:
             done(outcome)
             return
 
-        def finish(waiting: _Waiting) -> None:
-            self.durations.answered(waiting.deadline - self._answer_s, waiting.silent)
+        def finish(waiting: Waiting) -> None:
+            self.durations.answered(waiting.deadline - self.answers.answer_s, waiting.silent)
             done(Outcome(waiting.sent, waiting.failed, waiting.silent))
 
-        self._wait(reached, finish)
+        self.answers.wait(self._seq, reached, finish)
 
     def call_then(self, client_id: str, function: str, arguments: list[Any], done: Callable[[Done], object]) -> None:
         """``conn.call`` on a client of any node, and call ``done`` once."""
@@ -204,11 +182,11 @@ class Mesh:
             done(nowhere)
             return
 
-        def finish(waiting: _Waiting) -> None:
+        def finish(waiting: Waiting) -> None:
             problem = waiting.problem
             done(Done("the client's node did not answer in time" if problem is None else problem))
 
-        self._wait(reached, finish)
+        self.answers.wait(self._seq, reached, finish)
 
     # -- this node's own clients
 
@@ -250,11 +228,7 @@ class Mesh:
         self._others = [member.address for member in others]
         self._numbers_at = 0.0
         if left is not None:
-            for waiting in list(self._waiting.values()):
-                if left.address in waiting.addresses:
-                    waiting.silent += 1
-                    self.counters.silent += 1
-                    self._answered(waiting, left.address)
+            self.answers.left(left.address)
 
     def on_message(self, sender: str, payload: bytes) -> None:
         """A mesh message from another node."""
@@ -276,16 +250,16 @@ class Mesh:
             case Call():
                 self._reply(sender, Called(message.seq, self._call_here(message)))
             case Counts():
-                waiting = self._expected(message.seq, sender)
+                waiting = self.answers.expected(message.seq, sender)
                 if waiting is not None:
                     waiting.sent += message.sent
                     waiting.failed += message.failed
-                    self._answered(waiting, sender)
+                    self.answers.answered(waiting, sender)
             case Called():
-                waiting = self._expected(message.seq, sender)
+                waiting = self.answers.expected(message.seq, sender)
                 if waiting is not None:
                     waiting.problem = message.problem
-                    self._answered(waiting, sender)
+                    self.answers.answered(waiting, sender)
 
     def _call_here(self, message: Call) -> str:
         connection = self._realm.connections.get(message.client_id)
@@ -329,55 +303,9 @@ class Mesh:
         if self._endpoint is not None and not self._endpoint.send(to, encode(message)):
             self.counters.unreachable += 1
 
-    def _wait(self, addresses: set[str], done: Callable[[_Waiting], None], sent: int = 0, failed: int = 0) -> None:
-        waiting = _Waiting(self._seq, addresses, self._loop.time() + self._answer_s, done)
-        waiting.sent, waiting.failed = sent, failed
-        self._waiting[waiting.seq] = waiting
-        self._deadlines.append(waiting)
-        if self._timer is None:
-            self._timer = self._loop.call_at(waiting.deadline, self._expire)
-
-    def _expected(self, seq: int, sender: str) -> _Waiting | None:
-        waiting = self._waiting.get(seq)
-        if waiting is None or sender not in waiting.addresses:
-            self.counters.late_answers += 1
-            return None
-        return waiting
-
-    def _answered(self, waiting: _Waiting, address: str) -> None:
-        waiting.addresses.discard(address)
-        if not waiting.addresses and self._waiting.pop(waiting.seq, None) is not None:
-            waiting.done(waiting)
-
-    def _expire(self) -> None:
-        """Deadlines are in order, because the answer time is the same for all."""
-        self._timer = None
-        now = self._loop.time()
-        deadlines = self._deadlines
-        while deadlines:
-            waiting = deadlines[0]
-            if waiting.addresses:
-                if waiting.deadline > now:
-                    self._timer = self._loop.call_at(waiting.deadline, self._expire)
-                    return
-                waiting.silent += len(waiting.addresses)
-                self.counters.silent += len(waiting.addresses)
-                waiting.addresses.clear()
-                self._waiting.pop(waiting.seq, None)
-                waiting.done(waiting)
-            deadlines.popleft()
-
     def close(self) -> None:
         """The node leaves the bus: whoever still waits is answered with what is known."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for waiting in list(self._waiting.values()):
-            waiting.silent += len(waiting.addresses)
-            waiting.addresses.clear()
-            waiting.done(waiting)
-        self._waiting.clear()
-        self._deadlines.clear()
+        self.answers.close()
         self._endpoint = None
         self._others = []
         self._by_number = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
@@ -162,7 +163,7 @@ async def test_a_silent_node_adds_to_neither_count(nodes: list[Node], world: Wor
         start = loop.time()
         assert await publish(nodes[0], "all", b"x") == Outcome(2, 0, 1)
         assert 0.35 < loop.time() - start < 3
-        assert nodes[0].mesh.counters.silent == 1
+        assert nodes[0].mesh.answers.silent == 1
         # One that leaves is not waited for, and local traffic never waits.
         waiting = asyncio.ensure_future(publish(nodes[0], "all", b"y"))
         await here.recv()
@@ -170,6 +171,18 @@ async def test_a_silent_node_adds_to_neither_count(nodes: list[Node], world: Wor
         await endpoint.close()
         assert (await waiting)[:2] == (2, 0)
         assert await publish(nodes[0], "all", b"z") == Outcome(2, 0, 0)
+
+
+async def test_a_node_that_stood_still_reads_the_answers_first(nodes: list[Node]) -> None:
+    async with client(nodes[0]) as here, client(nodes[1]) as there:
+        await here.recv()
+        await there.recv()
+        for _ in range(5):
+            waiting = asyncio.ensure_future(publish(nodes[0], "all", b"x"))
+            await there.recv()  # it has been delivered, and the answer is on its way
+            time.sleep(0.6)
+            assert await asyncio.wait_for(waiting, 5) == Outcome(2, 0, 0)
+        assert nodes[0].mesh.answers.silent == 0
 
 
 async def test_late_and_strange_answers_are_counted(nodes: list[Node], world: World) -> None:
@@ -180,5 +193,5 @@ async def test_late_and_strange_answers_are_counted(nodes: list[Node], world: Wo
     await until(lambda: any(member.address == address for member in endpoint.members("node")))
     for payload in (b"\x01\x01\x90", b"\x01\x7e", b"\x02\x01\x93", b"\x01\x03\x93\x05\x01\x01", b"\x01\x91\xa1x"):
         assert endpoint.send(address, payload)
-    await until(lambda: node.mesh.counters.late_answers == 1 and node.mesh.counters.format_errors == 3)
+    await until(lambda: node.mesh.answers.late == 1 and node.mesh.counters.format_errors == 3)
     await until(lambda: node.links.counters.unknown == 1)
