@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -25,6 +26,12 @@ def wait_until(condition: Callable[[], object], timeout: float = 10.0, *, what: 
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not become true in {timeout} s")
         time.sleep(0.01)
+
+
+def soak_seconds(share: float, default: float) -> float:
+    """How long a soak test lasts: its share of ``TOWLINE_TEST_SOAK`` (``make soak``), or ``default`` among other tests."""
+    whole = float(os.environ.get("TOWLINE_TEST_SOAK", "0"))
+    return whole * share if whole else default
 
 
 def free_port() -> int:

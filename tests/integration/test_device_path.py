@@ -9,14 +9,13 @@ again. In the end the database is compared with what was sent:
   life that was cut off is what its spool had not yet committed: sent in the last moment before the kill;
 * the last agent's numbers are all there, and no lane has a gap.
 
-``TOWLINE_TEST_SOAK`` is how many seconds the killing lasts.
+A share of ``TOWLINE_TEST_SOAK`` is how many seconds the killing lasts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import subprocess
 import sys
@@ -30,7 +29,7 @@ import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from tests.helpers import free_port, until
+from tests.helpers import free_port, soak_seconds, until
 from tests.integration.agentworld import CLOCK, RawPlugin
 from tests.integration.product import environment
 from tests.natsserver import NatsServer
@@ -45,7 +44,7 @@ from towline.store.sqlite import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
-SECONDS = float(os.environ.get("TOWLINE_TEST_SOAK", "12"))
+SECONDS = soak_seconds(0.1, 12)
 EVERY_S = 0.02
 UNCOMMITTED_S = 1.0
 """How long before a kill a number may have been sent and yet not be in the agent's spool: its commits come every 100 ms

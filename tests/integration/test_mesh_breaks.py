@@ -20,15 +20,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import until
+from tests.helpers import soak_seconds, until
 from tests.integration.mesh.ledger import Ledger
 from tests.integration.mesh.traffic import Client, Traffic
 from tests.integration.mesh.world import GONE_S, World
 
 pytestmark = [pytest.mark.needs_nats, pytest.mark.slow, pytest.mark.soak]
 
-SECONDS = float(os.environ.get("TOWLINE_TEST_SOAK", "0")) / 5
-"""This test is one of those that share the time of ``make soak``."""
+SECONDS = soak_seconds(0.1, 0)
 
 SEED = int(os.environ.get("TOWLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 UNDER_WAY = 150

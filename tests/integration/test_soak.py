@@ -5,7 +5,7 @@ A raw plugin sends numbers, each as an event and as a metric, and pings behind e
 read them. Meanwhile server, agent, host plugin, all three, or the supervisor are killed. In the end REST must know every number
 that the agent had for longer than its spool takes to commit, and none twice.
 
-``TOWLINE_TEST_SOAK`` is how many seconds the killing lasts on each bus; ``TOWLINE_TEST_SEED`` repeats a run.
+A share of ``TOWLINE_TEST_SOAK`` is how many seconds the killing lasts on each bus; ``TOWLINE_TEST_SEED`` repeats a run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.helpers import wait_until
+from tests.helpers import soak_seconds, wait_until
 from tests.integration.product import Product, local_device, resident_kb
 from tests.integration.wrong.plugins import MODULE, Octo
 from tests.integration.wrong.wire import PING, PONG, TEXT, Gone, Wire, encode, tls_context
@@ -31,7 +31,7 @@ from tests.natsserver import NatsServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
-SECONDS = float(os.environ.get("TOWLINE_TEST_SOAK", "12"))
+SECONDS = soak_seconds(0.15, 12)
 SEED = int(os.environ.get("TOWLINE_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 EVERY_S = 0.01
 COMMIT_S = 1.0
