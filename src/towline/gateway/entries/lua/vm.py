@@ -44,6 +44,9 @@ RAW_CALLBACKS = {
 
 _OURS = re.compile(r"^\[(?:driver|mix|json)\]:\d+: ")
 _HERE = Path(__file__).parent
+_LIBRARY = _HERE / "library"
+"""What scripts may require though their folder has no such file: the modules that connmix ships with."""
+
 _DRIVER, _JSON, _MIX = ((_HERE / name).read_bytes() for name in ("driver.lua", "json.lua", "mix.lua"))
 
 
@@ -78,7 +81,8 @@ class Sources:
         return source
 
     def module(self, name: str) -> tuple[bytes, str]:
-        """A module's text and name for messages; ValueError when there is none."""
+        """A module's text and name for messages, from the script's folder or else from those that ship with us; ValueError
+        when there is none."""
         parts = name.split(".")
         if not all(parts) or any("\0" in part or os.sep in part for part in parts):
             raise ValueError(f"module '{name}' not found: that is no name of a module")
@@ -92,6 +96,9 @@ class Sources:
             except OSError as error:
                 raise ValueError(f"module '{name}': cannot read {path}: {error.strerror}") from None
             return source, os.path.relpath(path, self.folder)
+        shipped = _LIBRARY.joinpath(*parts[:-1], f"{parts[-1]}.lua")
+        if ".." not in parts and shipped.is_file():
+            return shipped.read_bytes(), f"towline/{'/'.join(parts)}.lua"
         raise ValueError(f"module '{name}' not found in {self.folder}")
 
     def changed(self) -> bool:
