@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Listening sockets of a port. Without TLS their connections go straight into aiofastnet's transports.
 
-aiofastnet's own server makes a task and a future for each connection, a sixth of what a handshake costs
-(docs/reference/performance.md), takes thousands of connections in one turn of the loop, and does not get over a process
-that has run out of file descriptors.
+aiofastnet's own server makes a task and a future for each connection, takes thousands of connections in one turn of the
+loop, and does not get over a process that has run out of file descriptors.
 """
 
 from __future__ import annotations

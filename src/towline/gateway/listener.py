@@ -216,8 +216,8 @@ class ClientPort:
                 return self._refuse(reason)
             visit.admitted = True
         # A browser may send "keep-alive, Upgrade", which picows does not take for an upgrade.
-        connection = request.headers.get("Connection", "")
-        if "upgrade" in (word.strip() for word in connection.lower().split(",")):
+        connection = request.headers.get("Connection", "").lower()
+        if connection != "upgrade" and "upgrade" in (word.strip() for word in connection.split(",")):
             request.headers["Connection"] = "upgrade"
         return make(request) if make is not None else self._make(self)
 
