@@ -37,6 +37,11 @@ class Program:
         assert self._process.stdout is not None
         return (await asyncio.wait_for(self._process.stdout.readline(), 15)).decode().rstrip("\n")
 
+    def type(self, line: str) -> None:
+        """A line on its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+
     async def ends(self) -> str:
         """What it still prints, once it ended without an error."""
         out, err = await asyncio.wait_for(self._process.communicate(), 15)
@@ -49,7 +54,8 @@ async def program(path: str, *arguments: str, **environment: str) -> AsyncIterat
     """``python examples/PATH ARGUMENTS…`` until the block ends."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(EXAMPLES / path), *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ, **environment},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
     )  # fmt: skip
     try:
         yield Program(process)
