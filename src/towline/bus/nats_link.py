@@ -24,6 +24,7 @@ from nats.aio.client import Client
 from towline.bus.base import MAX_PAYLOAD
 from towline.bus.envelope import OVERHEAD
 from towline.bus.local import MAX_QUEUED, MAX_QUEUED_BYTES
+from towline.bus.nats_client import GuardedClient, NoTlsError
 from towline.bus.settings import BusSettings, Timing
 from towline.errors import StartError
 
@@ -32,37 +33,6 @@ log = logging.getLogger("towline.bus")
 Count = dict[str, int]
 FAILURES = (OSError, nats.errors.Error, asyncio.TimeoutError)
 """What goes wrong while talking to a server."""
-
-
-class NoTlsError(nats.errors.Error):
-    """TLS was asked for, the server does without."""
-
-
-class GuardedClient(Client):
-    """The library's client, with two habits mended.
-
-    A server that offers no TLS gets no plain-text answer (password included) when TLS was asked for. And the end of a
-    connection is told at once, before anything waits for a dead socket.
-    """
-
-    def __init__(self, secure: bool, on_end: Callable[[Client], None]) -> None:
-        super().__init__()
-        self._secure = secure
-        self._on_end = on_end
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        if self._secure and initial_connection and not info.get("tls_required"):
-            raise NoTlsError("the server does not ask for TLS")
-        await super()._process_info(info, initial_connection)
-
-    async def _close(self, status: int, do_cbs: bool = True) -> None:
-        self._on_end(self)
-        self._pending = []
-        self._pending_data_size = 0
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None:
-            writer.transport.abort()
-        await super()._close(status, do_cbs)
 
 
 class NatsLink:

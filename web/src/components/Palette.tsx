@@ -3,7 +3,7 @@
 
 import { Modal, useMantineColorScheme } from "@mantine/core";
 import { IconArrowRight, IconBolt, IconRouteAltLeft, IconSearch } from "@tabler/icons-react";
-import { type KeyboardEvent, useEffect, useMemo, useRef, useState } from "react";
+import { type KeyboardEvent, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { useNavigate } from "react-router";
 import { useDeviceSearch } from "../api/queries";
 import { hostOf } from "../lib/format";
@@ -37,11 +37,17 @@ export function Palette({ opened, close, pages, onShortcuts, onSignOut }: Props)
   const { setColorScheme } = useMantineColorScheme();
   const list = useRef<HTMLDivElement>(null);
 
-  useEffect(() => {
-    if (opened) {
-      setText("");
-      setAt(0);
-    }
+  const input = useRef<HTMLInputElement>(null);
+  const early = useRef<(event: globalThis.KeyboardEvent) => void>(() => {});
+
+  // A quick hand types before the dialog has drawn itself and taken the focus: nothing of that may be lost.
+  useLayoutEffect(() => {
+    if (!opened) return;
+    setText("");
+    setAt(0);
+    const heard = (event: globalThis.KeyboardEvent) => early.current(event);
+    window.addEventListener("keydown", heard, true);
+    return () => window.removeEventListener("keydown", heard, true);
   }, [opened]);
 
   const items = useMemo<Shown[]>(() => {
@@ -99,6 +105,18 @@ export function Palette({ opened, close, pages, onShortcuts, onSignOut }: Props)
       choose(items[current]);
     }
   };
+  early.current = (event) => {
+    if (input.current) {
+      if (document.activeElement !== input.current) input.current.focus();
+    } else if (event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      event.stopPropagation();
+      setText((before) => before + event.key);
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      choose(items[current]);
+    }
+  };
 
   return (
     <Modal
@@ -114,6 +132,7 @@ export function Palette({ opened, close, pages, onShortcuts, onSignOut }: Props)
       <div className="palette-input">
         <IconSearch size={17} className="muted" />
         <input
+          ref={input}
           data-autofocus
           role="combobox"
           aria-expanded="true"
