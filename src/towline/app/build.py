@@ -16,7 +16,7 @@ from towline.app.topics import make_topics
 from towline.app.waiting import until_unlocked
 from towline.bus.base import Bus
 from towline.clock import Clock
-from towline.errors import Conflict
+from towline.errors import Conflict, StartError
 from towline.gateway.node import Node
 from towline.gateway.settings import join_address, split_address
 from towline.hub.actor import Actor
@@ -69,10 +69,21 @@ async def make_hub(stack: contextlib.AsyncExitStack, settings: Settings, clock: 
 
 
 def hub_settings(settings: Settings) -> HubSettings:
-    """The hub's own, with the link's address taken from the clients' port unless it was set."""
+    """The hub's own, with the link's address taken from the clients' port unless it was set.
+
+    :raises StartError: ``hub.link_port`` when that port would be another one at every start
+    """
     if settings.hub.link_url != HubSettings().link_url:
         return settings.hub
+    key = "link_listen" if settings.gateway.link_listen else "clients_listen"
     host, port = split_address(settings.gateway.link_listen or settings.gateway.clients_listen)
+    if port == 0:
+        raise StartError(
+            "hub.link_port",
+            "port 0 takes a free port, another one at each start, but agents must find it again",
+            where=f"gateway.{key}",
+            hint="name a port, or set hub.link_url to the address that agents dial",
+        )
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what this machine's agent dials
     return msgspec.structs.replace(settings.hub, link_url=f"ws://{join_address(host, port)}/link/v1")
 

@@ -8,7 +8,7 @@ import pytest
 
 from towline.app.build import hub_settings
 from towline.app.settings import Flags, Settings, load_settings
-from towline.errors import InvalidInput
+from towline.errors import InvalidInput, StartError
 
 
 def loaded(file: Path | None = None, **flags: object) -> Settings:
@@ -59,3 +59,10 @@ def test_agents_are_told_the_clients_port_unless_an_address_was_set(tmp_path: Pa
     file = tmp_path / "t.yaml"
     file.write_text("hub: {link_url: 'wss://t.example/link/v1'}\n")
     assert hub_settings(loaded(file, clients_port=7001)).link_url == "wss://t.example/link/v1"
+
+
+def test_agents_need_a_port_that_stays() -> None:
+    with pytest.raises(StartError) as caught:
+        hub_settings(loaded(clients_port=0))
+    assert caught.value.code == "hub.link_port"
+    assert caught.value.where == "gateway.clients_listen"
