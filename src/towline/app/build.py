@@ -17,8 +17,8 @@ from towline.app.waiting import until_unlocked
 from towline.bus.base import Bus
 from towline.clock import Clock
 from towline.errors import Conflict, StartError
+from towline.gateway.addresses import join_address, split_address
 from towline.gateway.node import Node
-from towline.gateway.settings import join_address, split_address
 from towline.hub.actor import Actor
 from towline.hub.hub import Bootstrapped, Hub
 from towline.hub.settings import HubSettings

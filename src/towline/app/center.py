@@ -11,8 +11,8 @@ from towline.app import build, role
 from towline.app.live import Live
 from towline.app.settings import Settings
 from towline.clock import SystemClock
+from towline.gateway.addresses import join_address
 from towline.gateway.center import Center
-from towline.gateway.settings import join_address
 
 
 async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live: Live) -> None:

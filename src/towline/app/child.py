@@ -20,6 +20,7 @@ from towline.errors import StartError, TowlineError
 T = TypeVar("T")
 
 START_FAILED = 2
+TWICE_SECONDS = 0.3
 _PR_SET_PDEATHSIG = 1
 
 Main = Callable[[asyncio.Event, Callable[[list[str]], None]], Awaitable[None]]
@@ -37,7 +38,10 @@ def read_settings(kind: type[T]) -> T:
 
 
 def run(main: Main, *, supervised: bool) -> int:
-    """Run a role until SIGTERM, SIGINT, or (supervised) the end of the parent. Returns the exit status."""
+    """Run a role until SIGTERM, SIGINT, or (supervised) the end of the parent. Returns the exit status.
+
+    Told a second time, an unsupervised role ends at once, with whatever it still had to finish.
+    """
     if supervised:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor tells us
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -68,12 +72,32 @@ async def _wrap(coroutine: Awaitable[None]) -> None:
 async def _until_stopped(main: Main, supervised: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
     if supervised:
+        loop.add_signal_handler(signal.SIGTERM, stop.set)  # in a hurry, the supervisor kills
         await _watch_parent(stop)
     else:
-        loop.add_signal_handler(signal.SIGINT, stop.set)
+        told = _Told(stop, loop.time)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told, number)
     await main(stop, _reporter())
+
+
+class _Told:
+    """Stop when told; end at once when told again, but not when two said the same (a terminal and a parent, say)."""
+
+    def __init__(self, stop: asyncio.Event, now: Callable[[], float]) -> None:
+        self._stop = stop
+        self._now = now
+        self._first = 0.0
+
+    def __call__(self, number: signal.Signals) -> None:
+        if not self._stop.is_set():
+            self._first = self._now()
+            self._stop.set()
+        elif self._now() - self._first > TWICE_SECONDS:
+            logging.getLogger("towline").warning("told twice to stop: ending at once")
+            logging.shutdown()
+            os._exit(128 + number)
 
 
 async def _watch_parent(stop: asyncio.Event) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from towline.app.live import Origin
 from towline.app.settings import Settings
+from towline.app.supervisor import STOP_SECONDS
 from towline.errors import StartError
 
 SECRET_BYTES = 32
@@ -33,6 +34,7 @@ def up_plan(settings: Settings, *, agent: bool, origin: Origin | None = None) ->
     names = ["server", "agent"] if agent else ["server"]
     return {
         "lock": str(data / "supervisor.lock"),
+        "stop_seconds": STOP_SECONDS + settings.gateway.drain_s,
         "children": [
             {"name": name, "argv": [sys.executable, "-m", f"towline.app.{name}"], "settings": own.get(name, tree)}
             for name in names

@@ -17,7 +17,8 @@ from towline.bus.settings import BusSettings
 from towline.config.loader import Flag, Loaded, load
 from towline.config.yamlfile import Document, parse
 from towline.errors import InvalidInput
-from towline.gateway.settings import GatewaySettings, join_address, split_address
+from towline.gateway.addresses import join_address, split_address
+from towline.gateway.settings import GatewaySettings
 from towline.hub.settings import HubSettings
 
 DEFAULT_FILE = "towline.yaml"

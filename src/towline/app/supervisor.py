@@ -5,6 +5,8 @@ Standard library only and single-threaded, so that it stays small and has little
 as one JSON line on standard input, which then stays open: end of file there means that the supervisor is gone, and the
 child ends. A child reports as JSON lines on the descriptor that ``--status-fd`` names: ``{"ready": true, "lines": [...]}``.
 
+Told to stop, it asks its children to end, waits ``stop_seconds`` of the plan, then kills them; told again, it does so at once.
+
 A child that ends is started again after 0.5 s, doubling up to 30 s; one that ran for a minute starts the count anew.
 A child that ends with status 2 (it cannot start) before everything was ready once ends the whole with that status.
 """
@@ -22,7 +24,9 @@ import time
 from typing import Any
 
 START_FAILED = 2
-STOP_SECONDS = 4.0
+STOP_SECONDS = 8.0
+TWICE_SECONDS = 0.3
+"""A second signal within this time is the same wish said by two (a terminal and a parent, say)."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 STEADY_SECONDS = 60.0
@@ -88,10 +92,13 @@ class Child:
 class Supervisor:
     """Runs the children until told to stop; ``run`` returns the exit status."""
 
-    def __init__(self, children: list[Child]) -> None:
+    def __init__(self, children: list[Child], stop_seconds: float = STOP_SECONDS) -> None:
         self.children = children
         self.was_ready = False
         self.stop_signal = 0
+        self._stop_seconds = stop_seconds
+        self._told = 0.0
+        self._hurry = False
         self._lines: list[str] = []
         self._began = time.monotonic()
         self._wake_reader, self._wake_writer = os.pipe()
@@ -119,6 +126,10 @@ class Supervisor:
         return 0
 
     def _on_stop(self, number: int, _frame: object) -> None:
+        now = time.monotonic()
+        if not self.stop_signal:
+            self._told = now
+        self._hurry = now - self._told > TWICE_SECONDS
         self.stop_signal = number
 
     def _next_deadline(self, now: float) -> float | None:
@@ -169,16 +180,21 @@ class Supervisor:
         for child in reversed(self.children):
             if child.process is not None and child.process.poll() is None:
                 child.process.terminate()
-        end = time.monotonic() + STOP_SECONDS
-        for child in self.children:
-            if child.process is None:
-                continue
+        end = time.monotonic() + self._stop_seconds
+        running = {child.name: child.process for child in self.children if child.process is not None}
+        while running := {name: process for name, process in running.items() if process.poll() is None}:
+            left = end - time.monotonic()
+            if left <= 0 or self._hurry:
+                break
             try:
-                child.process.wait(max(0.05, end - time.monotonic()))
+                next(iter(running.values())).wait(min(left, 0.1))
             except subprocess.TimeoutExpired:
-                _say(f"towline: {child.name} did not end in {STOP_SECONDS:.0f} s and was killed", sys.stderr)
-                child.process.kill()
-                child.process.wait()
+                pass
+        for name, process in running.items():
+            why = "at once, as told" if self._hurry else f"after {self._stop_seconds:g} s"
+            _say(f"towline: {name} was killed {why}", sys.stderr)
+            process.kill()
+            process.wait()
 
 
 def _why(status: int) -> str:
@@ -216,7 +232,8 @@ def main() -> int:
         file.seek(0)
         plan = json.loads(file.read())
     lock(plan["lock"])
-    return Supervisor([Child(child["name"], child["argv"], child["settings"]) for child in plan["children"]]).run()
+    children = [Child(child["name"], child["argv"], child["settings"]) for child in plan["children"]]
+    return Supervisor(children, plan.get("stop_seconds", STOP_SECONDS)).run()
 
 
 if __name__ == "__main__":

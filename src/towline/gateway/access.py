@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qs
 
-from towline.gateway.settings import UserSettings, split_address
+from towline.gateway.addresses import split_address
+from towline.gateway.settings import UserSettings
 
 Role = Literal["read", "write"]
 

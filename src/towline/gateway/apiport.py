@@ -8,10 +8,11 @@ import logging
 import ssl
 
 from towline.gateway.access import Access
+from towline.gateway.addresses import cannot_listen, is_loopback
 from towline.gateway.httptypes import Service
 from towline.gateway.ports import address_of
 from towline.gateway.pushapi import PushServer
-from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback
+from towline.gateway.settings import GatewaySettings
 from towline.gateway.tls import server_context
 
 log = logging.getLogger("towline.gateway")

@@ -16,9 +16,10 @@ import msgspec
 from towline.bus.base import Bus, BusCallError, BusTimeout, BusUnreachable, Endpoint, Member
 from towline.errors import InvalidInput, StartError
 from towline.gateway import metrics
+from towline.gateway.addresses import join_address, split_address
 from towline.gateway.apiport import ApiPort
 from towline.gateway.routes import RoutedService
-from towline.gateway.settings import GatewaySettings, join_address, split_address
+from towline.gateway.settings import GatewaySettings
 from towline.gateway.tls import Certificates
 
 log = logging.getLogger("towline.gateway")

@@ -18,8 +18,8 @@ import psutil
 
 from towline import __version__
 from towline.errors import InvalidInput, NotFound
+from towline.gateway.addresses import join_address
 from towline.gateway.channels import check_channel
-from towline.gateway.settings import join_address
 from towline.protocols.connmix import inspect as wire
 from towline.protocols.connmix.clientid import issued_ms
 

@@ -15,6 +15,7 @@ from towline import __version__
 from towline.bus.base import Bus, Endpoint, Member
 from towline.clock import Clock
 from towline.gateway import metrics
+from towline.gateway.addresses import join_address
 from towline.gateway.apiport import ApiPort
 from towline.gateway.center import COUNTS_CALL, CenterApi, Counts, listed_nodes, open_center
 from towline.gateway.channels import Channels
@@ -33,7 +34,7 @@ from towline.gateway.pushws import PushSockets
 from towline.gateway.queuemesh import QueueMesh
 from towline.gateway.queues import Queues
 from towline.gateway.service import PushService
-from towline.gateway.settings import GatewaySettings, join_address
+from towline.gateway.settings import GatewaySettings
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.tls import Certificates
 from towline.protocols.connmix.mesh import is_mesh

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from towline.errors import StartError
+from towline.gateway.addresses import cannot_listen, is_loopback, split_address
 from towline.gateway.admission import networks
 from towline.gateway.connections import Realm
 from towline.gateway.entries.load import load_entry, load_raw_entry
@@ -15,7 +16,7 @@ from towline.gateway.listener import ClientPort, Route
 from towline.gateway.portsettings import PortSettings, first_port, further_ports, link_port
 from towline.gateway.queues import Queues
 from towline.gateway.rawport import RawPort
-from towline.gateway.settings import GatewaySettings, cannot_listen, is_loopback, split_address
+from towline.gateway.settings import GatewaySettings
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.tls import Certificates, tls_context
 from towline.protocols.link.limits import LINK_PATH

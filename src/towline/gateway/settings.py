@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import errno
-import ipaddress
-import os
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from towline.errors import StartError
 from towline.gateway.backlog import Policy
 from towline.gateway.rates import RatePolicy
 
@@ -358,42 +354,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     queue: Annotated[QueueSettings, Meta(description="Topics that clients' messages wait in")] = QueueSettings()
     summary: Annotated[SummarySettings, Meta(description="Window of durations in `/metrics`")] = SummarySettings()
     drain_s: Annotated[
-        float, Meta(description="Closing a node spreads its clients' reconnects over this long", ge=0, le=300)
+        float,
+        Meta(
+            description="A node that closes tells its clients over this many seconds, at least 50 a second",
+            ge=0,
+            le=300,
+        ),
     ] = 0.0
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a listening address reaches this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """``host:port`` in two; IPv6 hosts in brackets. ValueError says what is wrong."""
-    host, colon, port = address.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{address!r}: write an IPv6 address in brackets, as [::1]:6789")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{address!r} is not host:port")
-    return host, int(port)
-
-
-def join_address(host: str, port: int) -> str:
-    """The inverse of :func:`split_address`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def cannot_listen(error: OSError, address: str, where: str) -> StartError:
-    """Why a port could not be opened, in one line; ``where`` is the setting."""
-    if error.errno == errno.EADDRINUSE:
-        return StartError(
-            "port.taken", f"{address} is in use", where=where, hint="choose another port, or stop what has it"
-        )
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return StartError("gateway.listen", f"cannot listen on {address}: {reason}", where=where)

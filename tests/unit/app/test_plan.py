@@ -8,7 +8,9 @@ import pytest
 
 from towline.app.plan import SECRET_BYTES, prepare_data, secret_key, up_plan, write_private
 from towline.app.settings import Settings
+from towline.app.supervisor import STOP_SECONDS
 from towline.errors import StartError
+from towline.gateway.settings import GatewaySettings
 
 
 def mode(path: Path) -> int:
@@ -57,3 +59,8 @@ def test_the_plan_runs_server_and_agent_of_one_directory(tmp_path: Path) -> None
     assert [child["name"] for child in up_plan(Settings(data=str(tmp_path / "d")), agent=False)["children"]] == [
         "server"
     ]
+
+
+def test_the_supervisor_waits_for_a_server_that_drains(tmp_path: Path) -> None:
+    settings = Settings(data=str(tmp_path), gateway=GatewaySettings(drain_s=30))
+    assert up_plan(settings, agent=False)["stop_seconds"] == STOP_SECONDS + 30

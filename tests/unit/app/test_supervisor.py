@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import wait_until
+from towline.app.supervisor import TWICE_SECONDS
 
 CHILD = """
 import asyncio, os, sys
@@ -27,19 +29,23 @@ async def main(stop, ready):
         raise StartError("port.taken", "port 1 is taken")
     ready(["hello from " + settings["name"]])
     await stop.wait()
+    if settings.get("slow"):
+        with open(settings["log"], "a") as log: print("slow", os.getpid(), file=log)
+        await asyncio.sleep(settings["slow"])
     with open(settings["log"], "a") as log: print("stop", os.getpid(), file=log)
 sys.exit(child.run(main, supervised=True))
 """
 
 
 class Running:
-    def __init__(self, folder: Path, *children: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, *children: dict[str, Any], **more: Any) -> None:
         self.folder = folder
         self.log = folder / "log"
         self.log.touch()
         script = folder / "child.py"
         script.write_text(CHILD)
         plan = {
+            **more,
             "lock": str(folder / "supervisor.lock"),
             "children": [
                 {
@@ -88,8 +94,8 @@ def alive(pid: int) -> bool:
 def start(tmp_path: Path) -> Iterator[Any]:
     running: list[Running] = []
 
-    def begin(*children: dict[str, Any]) -> Running:
-        running.append(Running(tmp_path, *children))
+    def begin(*children: dict[str, Any], **more: Any) -> Running:
+        running.append(Running(tmp_path, *children, **more))
         return running[-1]
 
     yield begin
@@ -126,6 +132,30 @@ def test_stopping_ends_children_cleanly(start: Any, number: signal.Signals) -> N
     up.process.send_signal(number)
     assert up.process.wait(5) == 0
     assert sorted(up.pids("stop")) == sorted(up.pids())
+
+
+def test_a_child_that_does_not_end_is_killed_after_the_plans_time(start: Any) -> None:
+    up = start({"name": "a", "slow": 60}, stop_seconds=0.5)
+    wait_until(lambda: "Ready in" in up.output())
+    up.process.terminate()
+    assert up.process.wait(10) == 0
+    assert "towline: a was killed after 0.5 s" in up.output()
+    assert up.pids("slow")
+    assert not up.pids("stop")
+
+
+def test_told_twice_it_waits_no_longer(start: Any) -> None:
+    up = start({"name": "a", "slow": 60}, stop_seconds=60)
+    wait_until(lambda: "Ready in" in up.output())
+    up.process.terminate()
+    wait_until(lambda: up.pids("slow"))
+    up.process.terminate()  # at once after the first: the same wish said by two
+    told = time.monotonic()
+    wait_until(lambda: time.monotonic() - told > TWICE_SECONDS)
+    assert up.process.poll() is None
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(10) == 0
+    assert "towline: a was killed at once, as told" in up.output()
 
 
 def test_children_end_when_the_supervisor_is_killed(start: Any) -> None:

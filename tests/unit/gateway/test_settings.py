@@ -4,7 +4,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from towline.gateway.settings import GatewaySettings, join_address, split_address
+from towline.gateway.addresses import join_address, split_address
+from towline.gateway.settings import GatewaySettings
 
 
 @pytest.mark.parametrize(
