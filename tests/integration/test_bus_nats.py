@@ -134,7 +134,7 @@ async def test_a_stopped_process_comes_back(crowd: Crowd, server: NatsServer) ->
         process.send_signal(signal.SIGCONT)
         await until(lambda: len(recorder.joined) == 2)
         assert await hub.call(address, b"well?", 5) == b"WELL?"
-        await until(lambda: [member.number for member in hub.members("node")] == [0])
+        await until(lambda: [member.number for member in hub.members("node")] == [1])
     finally:
         await asyncio.to_thread(end, process)
 
@@ -162,7 +162,7 @@ async def test_a_killed_server_heals_by_itself(crowd: Crowd, server: NatsServer)
     assert await node.call(hub.address, b"back", 5) == b"BACK"
     hub.announce(b"kept")
     await until(lambda: b.payloads("event") == [b"kept"])
-    await until(lambda: node.number == 0, what="the number is there again")
+    await until(lambda: node.number == 1, what="the number is there again")
 
 
 async def test_a_short_cut_is_not_noticed_by_members(crowd: Crowd, server: NatsServer) -> None:
@@ -186,14 +186,14 @@ async def test_a_short_cut_is_not_noticed_by_members(crowd: Crowd, server: NatsS
 async def test_a_number_is_lost_in_time_and_comes_back(crowd: Crowd, server: NatsServer) -> None:
     node, _, hub, _ = await meet(crowd, server)
     node.note_last_id(5_000_000_000_000)
-    assert node.number == 0
+    assert node.number == 1
     server.kill()
     await until(lambda: node.number == -1, TIMING.lease + 2)
     await until(lambda: node.counters()["number_lost"] == 1)
     server.restart()
-    await until(lambda: node.number == 0)
+    await until(lambda: node.number == 1)
     assert node.last_id_ms == 5_000_000_000_000
-    await until(lambda: [member.number for member in hub.members("node")] == [0])
+    await until(lambda: [member.number for member in hub.members("node")] == [1])
 
 
 async def test_a_number_that_another_took_is_not_taken_back(crowd: Crowd, server: NatsServer) -> None:
@@ -201,9 +201,9 @@ async def test_a_number_that_another_took_is_not_taken_back(crowd: Crowd, server
     node.note_last_id(5_000_000_000_000)
     client = await nats.connect(server.url)
     store = await client.jetstream().key_value("towline-towline-numbers")
-    await store.put("0", b'{"owner":"somebody","expires_us":9000000000000000,"last_id_ms":1}')
+    await store.put("1", b'{"owner":"somebody","expires_us":9000000000000000,"last_id_ms":1}')
     await client.close()
-    await until(lambda: node.number == 1)
+    await until(lambda: node.number == 2)
     assert node.last_id_ms == 0
 
 
@@ -213,11 +213,11 @@ async def test_numbers_survive_the_loss_of_their_store(crowd: Crowd, server: Nat
     await client.jetstream().delete_key_value("towline-towline-numbers")
     await client.close()
     other = await (await crowd.bus(server.url)).open("node", Recorder(), lease_number=True)
-    assert other.number == 1, "the number of a living member is not given away"
-    assert node.number == 0
+    assert other.number == 2, "the number of a living member is not given away"
+    assert node.number == 1
     expires = node._lease._expires_us if node._lease else 0
     await until(lambda: node._lease and node._lease._expires_us > expires, what="renewed in the new store")
-    assert node.number == 0
+    assert node.number == 1
 
 
 async def test_rubbish_and_newer_versions_are_counted(crowd: Crowd, server: NatsServer) -> None:
@@ -240,7 +240,7 @@ async def test_realms_do_not_meet(crowd: Crowd, server: NatsServer) -> None:
     a, b = Recorder(), Recorder()
     one = await (await crowd.bus(BusSettings(url=server.url, realm="one"))).open("node", a, lease_number=True)
     two = await (await crowd.bus(BusSettings(url=server.url, realm="two"))).open("node", b, lease_number=True)
-    assert one.number == two.number == 0
+    assert one.number == two.number == 1
     assert a.log == b.log == []
     assert one.members("node") == [one.me()]
 
@@ -357,7 +357,7 @@ async def test_accounts(crowd: Crowd) -> None:
             assert "wrong" not in str(wrong)
         bus = await crowd.bus(BusSettings(url=server.url, user="towline", password="right"))
         node = await bus.open("node", Recorder(), lease_number=True)
-        assert node.number == 0
+        assert node.number == 1
         await crowd.buses.pop().close()
         in_url = await crowd.bus(server.url.replace("://", "://towline:right@"))
         assert in_url.connected
@@ -375,7 +375,7 @@ async def test_the_permissions_in_the_documentation_suffice(crowd: Crowd) -> Non
         bus = await crowd.bus(BusSettings(url=server.url, user="towline", password="right"))
         recorder = Recorder()
         node = await bus.open("node", recorder, lease_number=True, events=True)
-        assert node.number == 0
+        assert node.number == 1
         assert await node.call(node.address, b"x", 5) == b"X"
         node.announce(b"event")
         await until(lambda: recorder.payloads("event"))

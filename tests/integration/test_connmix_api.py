@@ -204,7 +204,7 @@ def test_version_and_nodes(node: Node) -> None:
     (listed,) = node.ask("GET", "/v1/nodes").json()["nodes"]
     assert listed["id"].isdigit()
     assert listed["api_server"] == f"127.0.0.1:{node.api}"
-    assert (listed["host"], listed["ip"], listed["port"]) == ("127.0.0.1", "127.0.0.1", node.api)
+    assert (listed["host"], listed["ip"], listed["port"]) == (listed["api_server"], "127.0.0.1", node.api)
 
 
 def test_metrics(node: Node, client: Client) -> None:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 START_FAILED = 2
 TWICE_SECONDS = 0.3
+CANCEL_SECONDS = 3.0
 _PR_SET_PDEATHSIG = 1
 
 Main = Callable[[asyncio.Event, Callable[[list[str]], None]], Awaitable[None]]
@@ -80,6 +81,20 @@ async def _until_stopped(main: Main, supervised: bool) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, told, number)
     await main(stop, _reporter())
+    await _end_tasks()
+
+
+async def _end_tasks() -> None:
+    """Cancel what is left. Something of an entry's may not let itself be cancelled: then the process ends all the same."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        _, stuck = await asyncio.wait(left, timeout=CANCEL_SECONDS)
+        if stuck:
+            logging.getLogger("towline").warning("%d tasks do not end; the process does", len(stuck))
+            logging.shutdown()
+            os._exit(0)
 
 
 class _Told:

@@ -11,6 +11,7 @@ from towline.app import build, garbage, role
 from towline.app.live import Live
 from towline.app.settings import Settings
 from towline.clock import SystemClock
+from towline.gateway.addresses import join_address
 
 
 async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live: Live) -> None:
@@ -22,11 +23,8 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live
         live.on_change(lambda settings: node.reconfigure(settings.gateway))
         live.follow(node.certificate_files(), node.renew_certificates)
         garbage.settle()
-        ready(
-            [
-                f"gateway node ready: clients on {settings.gateway.clients_listen}, back ends on {settings.gateway.api_listen}"
-            ]
-        )
+        clients, back_ends = join_address(*node.clients_address), join_address(*node.api_address)
+        ready([f"gateway node ready: clients on {clients}, back ends on {back_ends}"])
         await stop.wait()
 
 

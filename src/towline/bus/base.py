@@ -46,7 +46,7 @@ class Member(NamedTuple):
     """A living endpoint.
 
     ``address`` is unique for ever (a restarted process has a new one); ``number`` is a gateway node's leased number
-    (0–1023) or −1; ``started_us`` orders members by age; ``info`` is what the member tells of itself (version, api
+    (1–1023) or −1; ``started_us`` orders members by age; ``info`` is what the member tells of itself (version, api
     address), small and JSON-like.
     """
 
@@ -142,6 +142,10 @@ class Bus(Protocol):
     @property
     def connected(self) -> bool:
         """False while the bus is cut: nothing that is sent now arrives."""
+        ...
+
+    def local_host(self) -> str:
+        """This machine's address on the way to the bus's server; empty where there is none, or while the bus is cut."""
         ...
 
     async def start(self) -> None:

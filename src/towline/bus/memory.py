@@ -45,6 +45,9 @@ class MemoryBus:
     def connected(self) -> bool:
         return True
 
+    def local_host(self) -> str:
+        return ""
+
     async def start(self) -> None:
         """Nothing to reach."""
 

@@ -73,6 +73,9 @@ class NatsBus:
     def connected(self) -> bool:
         return self.link.up
 
+    def local_host(self) -> str:
+        return self.link.client.local_host() if self.link.client is not None else ""
+
     async def start(self) -> None:
         await self.link.start()
         self._ticker = asyncio.create_task(self._tick())

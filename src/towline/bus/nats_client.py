@@ -46,6 +46,12 @@ class GuardedClient(Client):
         self._secure = secure
         self._on_end = on_end
 
+    def local_host(self) -> str:
+        """This end's address; empty while not connected."""
+        writer = getattr(self._transport, "_io_writer", None)
+        own = writer.get_extra_info("sockname") if writer is not None else None
+        return str(own[0]) if own else ""
+
     async def _process_connect_init(self) -> None:
         assert self._transport is not None
         self._transport = OneWriteTransport(self._transport)

@@ -54,7 +54,7 @@ class NatsLink:
         max_queued_bytes: int = MAX_QUEUED_BYTES,
     ) -> None:
         self.up = False
-        self.client: Client | None = None
+        self.client: GuardedClient | None = None
         self.cuts = 0
         self._settings = settings
         self._timing = timing

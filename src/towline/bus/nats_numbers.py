@@ -74,7 +74,7 @@ class NumberLease:
         try:
             kv = await self._store()
             avoid = self._avoid()
-            for number in range(NUMBERS):
+            for number in NUMBERS:
                 if number not in avoid and await self._try(kv, number, last_id_ms):
                     return
         except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):

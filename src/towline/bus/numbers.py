@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node numbers 0–1023: who has one, and when it is free again. Pure; the buses keep the records.
+"""Node numbers 1–1023: who has one, and when it is free again. Pure; the buses keep the records.
 
 An id contains its node's number, so no two nodes may ever issue ids with one number in the same millisecond: a number
 rests after it was released or its lease ran out, and its next holder starts after the last millisecond of the one before.
@@ -13,7 +13,9 @@ import msgspec
 
 from towline.errors import Unavailable
 
-NUMBERS = 1024
+NUMBERS = range(1, 1024)
+"""Not 0, which client libraries take for "no node"."""
+
 LEASE_SECONDS = 10.0
 """A number that was not renewed for this long is lost."""
 
@@ -46,7 +48,7 @@ class Number(msgspec.Struct):
 
 def pick(known: Mapping[int, Number], now_us: int, rest_us: int, avoid: Collection[int] = ()) -> int:
     """The lowest number that is free; Unavailable ``bus.no_number`` when none is."""
-    for number in range(NUMBERS):
+    for number in NUMBERS:
         held = known.get(number)
         if number not in avoid and (held is None or held.free(now_us, rest_us)):
             return number
@@ -56,6 +58,6 @@ def pick(known: Mapping[int, Number], now_us: int, rest_us: int, avoid: Collecti
 def none_free() -> Unavailable:
     return Unavailable(
         "bus.no_number",
-        f"all {NUMBERS} node numbers are in use or rest",
+        f"all {len(NUMBERS)} node numbers are in use or rest",
         hint="a number is free again a minute after its node stopped",
     )

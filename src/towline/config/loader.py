@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings in layers: defaults < file < environment < flags.
 
-``TOWLINE_GATEWAY__CLIENTS_PORT=7000`` sets ``gateway.clients_port``. An error names the key and where its value came
+``TOWLINE_PORTAL__PORT=9000`` sets ``portal.port``. An error names the key and where its value came
 from: ``towline.yaml:12:9``, the variable, or the flag.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -77,6 +78,7 @@ def load(
     for flag in flags or []:
         _put(tree, tuple(flag.key.split(".")), flag.value)
         sources[flag.key] = flag.name
+    _check_finite(tree, (), sources, document)
     try:
         return Loaded(msgspec.convert(tree, kind, strict=True), sources)
     except msgspec.ValidationError as error:
@@ -168,6 +170,7 @@ def _guess(kind: type[msgspec.Struct], key: str) -> str | None:
 
 _ACCOUNT = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
 """Account and password inside an address."""
+_FIELD = re.compile(r"(?P<name>[a-z][a-z0-9_]*): (?P<text>.*)", re.DOTALL)
 _AT = re.compile(r"(?P<text>.*?) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
 
 
@@ -178,16 +181,33 @@ def _explain(error: msgspec.ValidationError, sources: dict[str, str], document: 
     words: list[str | int] = []
     for name, index in re.findall(r"\.([A-Za-z0-9_]+)|\[(\d*|\.\.\.)\]", match["path"]):
         words.append(name if name else int(index) if index.isdigit() else index)
+    text = match["text"]
+    if field := _FIELD.match(text):  # a Struct's own check names the field
+        words.append(field["name"])
+        text = field["text"]
     path = tuple(words)
-    key = _dotted(path)
-    parts = key.split(".")
+    return InvalidInput("config.invalid", f"{_dotted(path)}: {text}", where=_origin(path, sources, document))
+
+
+def _origin(path: Path, sources: dict[str, str], document: Document) -> str | None:
+    """Where the value at ``path``, or what holds it, came from."""
+    parts = _dotted(path).split(".")
     where = next(
         (sources[".".join(parts[:n])] for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in sources),
         None,
     )
-    if where is None:
-        where = document.where(path) if document.name else None
-    return InvalidInput("config.invalid", f"{key}: {match['text']}", where=where)
+    return document.where(path) if where is None and document.name else where
+
+
+def _check_finite(value: Any, path: Path, sources: dict[str, str], document: Document) -> None:
+    """Infinity is a number to YAML, but no length of time and no size."""
+    if isinstance(value, float) and not math.isfinite(value):
+        where = _origin(path, sources, document)
+        raise InvalidInput("config.invalid", f"{_dotted(path)}: {value} is not a finite number", where=where)
+    for word, below in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        _check_finite(below, (*path, word), sources, document)
 
 
 def _dotted(path: Path) -> str:

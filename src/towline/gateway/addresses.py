@@ -28,7 +28,7 @@ def split_address(address: str) -> tuple[str, int]:
     elif ":" in host:
         raise ValueError(f"{address!r}: write an IPv6 address in brackets, as [::1]:6789")
     if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{address!r} is not host:port")
+        raise ValueError(f"{address!r} is not host:port with a port of 0 to 65535")
     return host, int(port)
 
 
@@ -45,3 +45,17 @@ def cannot_listen(error: OSError, address: str, where: str) -> StartError:
         )
     reason = os.strerror(error.errno) if error.errno else str(error)
     return StartError("gateway.listen", f"cannot listen on {address}: {reason}", where=where)
+
+
+def check_pattern(pattern: str) -> None:
+    """ValueError for a pattern of addresses that no address can match (:func:`towline.gateway.access.host_matches`)."""
+    parts = pattern.split(".")
+    if len(parts) == 4 and all(part == "*" or (part.isdigit() and int(part) < 256) for part in parts):
+        return
+    if pattern != "*":
+        try:
+            ipaddress.ip_address(pattern)
+        except ValueError:
+            raise ValueError(
+                f"{pattern!r} matches no address; write `*`, an address, or IPv4 with `*` parts such as 172.16.*.*"
+            ) from None

@@ -8,9 +8,8 @@ import logging
 import ssl
 
 from towline.gateway.access import Access
-from towline.gateway.addresses import cannot_listen, is_loopback
+from towline.gateway.addresses import cannot_listen, is_loopback, split_address
 from towline.gateway.httptypes import Service
-from towline.gateway.ports import address_of
 from towline.gateway.pushapi import PushServer
 from towline.gateway.settings import GatewaySettings
 from towline.gateway.tls import server_context
@@ -25,7 +24,7 @@ class ApiPort:
         self.name = name
         self._listen = listen
         self._where = where
-        host, self._number = address_of(listen, where)
+        host, self._number = split_address(listen)
         self._host = host
         self.access = Access(settings.users, settings.hosts, settings.origins, listen)
         self.server = PushServer(settings, self.access, service)

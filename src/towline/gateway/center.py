@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ from towline.bus.base import Bus, BusCallError, BusTimeout, BusUnreachable, Endp
 from towline.errors import InvalidInput, StartError
 from towline.gateway import metrics
 from towline.gateway.addresses import join_address, split_address
+from towline.gateway.announce import listed_nodes
 from towline.gateway.apiport import ApiPort
 from towline.gateway.routes import RoutedService
 from towline.gateway.settings import GatewaySettings
@@ -63,7 +64,7 @@ class CenterApi:
     ) -> None:
         self._endpoint = endpoint
         self._own = own
-        service = RoutedService(lambda: listed_nodes(endpoint()), self._metrics)
+        service = RoutedService(lambda reached_at: listed_nodes(endpoint(), reached_at), self._metrics)
         self.port = ApiPort("center API", settings, service, listen, "gateway.center_listen")
 
     async def _metrics(self) -> bytes:
@@ -116,25 +117,6 @@ async def open_center(
         log.warning("the center API is not served here: its port is in use", extra={"listen": listen})
         return None
     return center
-
-
-def listed_nodes(endpoint: Endpoint | None) -> list[dict[str, Any]]:
-    """``/v1/nodes``: with the names that older client libraries read too (spec connmix §1)."""
-    found = []
-    for member in endpoint.members("node") if endpoint is not None else []:
-        api = member.info.get("api_server", "")
-        host, _, port = api.rpartition(":")
-        host = host.strip("[]")
-        found.append(
-            {
-                "id": str(member.number),
-                "api_server": api,
-                "host": host,
-                "ip": host,
-                "port": int(port) if port.isdigit() else 0,
-            }
-        )
-    return found
 
 
 class Center:

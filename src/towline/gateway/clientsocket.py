@@ -13,7 +13,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from towline.errors import Unavailable
 from towline.gateway.closecodes import ALL, BAD_TEXT, NO_NUMBER, NORMAL, PROTOCOL, SILENT, TOO_BIG
 from towline.gateway.connections import Connection
-from towline.gateway.entries.base import Handshake, Message
+from towline.gateway.entries.base import ENTRY_FAILURES, Handshake, Message, is_cancelled
 from towline.gateway.frames import PING, pong_frame
 from towline.gateway.wsglue import CLOSE_WAIT_S, answer_code, close_number, peer_address, picows_code
 
@@ -91,7 +91,7 @@ class ClientListener(WSListener):
         port.entered(self)
         try:
             result = self._entry.on_handshake(connection, connection.handshake)
-        except Exception as error:
+        except ENTRY_FAILURES as error:
             port.report(error, connection, "on_handshake")
         else:
             if result is not None:
@@ -194,7 +194,7 @@ class ClientListener(WSListener):
             return
         try:
             result = self._entry.on_message(connection, message)
-        except Exception as error:
+        except ENTRY_FAILURES as error:
             self._port.report(error, connection, "on_message")
         else:
             if result is not None:
@@ -217,7 +217,9 @@ class ClientListener(WSListener):
                 try:
                     if result is not None:
                         await result
-                except Exception as error:
+                except ENTRY_FAILURES as error:
+                    if is_cancelled(error):
+                        raise
                     port.report(error, self._conn, callback)
                 if not self._waiting:
                     break
@@ -234,7 +236,7 @@ class ClientListener(WSListener):
                         if self.paced:
                             await self.pace()
                         result = self._entry.on_message(self._conn, item)
-                except Exception as error:
+                except ENTRY_FAILURES as error:
                     port.report(error, self._conn, callback)
         finally:
             self._busy = None
@@ -243,7 +245,7 @@ class ClientListener(WSListener):
     def _closed(self, error: str | None) -> None:
         try:
             result = self._entry.on_close(self._conn, error)
-        except Exception as problem:
+        except ENTRY_FAILURES as problem:
             self._port.report(problem, self._conn, "on_close")
         else:
             if result is not None:

@@ -33,6 +33,9 @@ BAD_TEXT = CloseCode(1007, "bad_text", "text is not UTF-8", "A text message was 
 TOO_BIG = CloseCode(1009, "too_big", "message too big", "A message was longer than `gateway.max_message_bytes`.")
 FAILED = CloseCode(1011, "failed", "internal error", "The entry could not take the connection; the log says why.")
 
+SENDABLE = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
+"""Codes that may stand in a close frame (RFC 6455 §7.4)."""
+
 DRAINING = CloseCode(3000, "draining", "node is going down", "The node is closing. Reconnect: another takes over.")
 SLOW = CloseCode(
     3001, "slow", "too slow", "More than `gateway.outbox_bytes` were waiting. Reconnect and catch up by other means."

@@ -11,7 +11,7 @@ import msgspec
 
 from towline.errors import Conflict, InvalidInput
 from towline.gateway.channels import MAX_PER_CONNECTION, Channel, Channels, check_channel
-from towline.gateway.closecodes import NORMAL
+from towline.gateway.closecodes import NORMAL, SENDABLE
 from towline.gateway.frames import binary_frame, data_frame, text_frame
 from towline.gateway.queues import ConnectionQueue, Queues
 
@@ -184,6 +184,10 @@ class Connection:
         """Close after what is queued. The first close decides; codes: docs/reference/close-codes.md."""
         if self.closing:
             return
+        if code not in SENDABLE:
+            raise InvalidInput(
+                "gateway.close_code", f"a close code is 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r:.20}"
+            )
         self._realm.outbox.settle(self)
         disconnect = self._disconnect
         self.detach()

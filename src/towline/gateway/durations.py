@@ -5,7 +5,8 @@ node until that node answered. A bounded number in each second is timed."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Literal
 
 from towline.gateway.settings import SummarySettings
@@ -26,9 +27,15 @@ SENDS_A_SECOND = 100
 class SendDurations:
     """One summary for each protocol and scenario, all there from the start."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: SummarySettings | None = None) -> None:
-        """Without settings nothing is timed."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: SummarySettings | None = None,
+        now: Callable[[], float] = perf_counter,
+    ) -> None:
+        """Without settings nothing is timed. ``now`` in seconds: a loop's own clock may stand still within a turn."""
         self._loop = loop
+        self.now = now
         self.budget = Budget(SENDS_A_SECOND if settings else 0)
         settings = settings or SummarySettings()
         self._summaries = {
@@ -41,15 +48,16 @@ class SendDurations:
         """Time what was queued in this turn of the loop: what the outbox holds is written before callbacks that come
         later are called."""
         self.budget.left -= 1
-        began, protocol = self._loop.time(), _SOCKET if raw else _WEBSOCKET
-        self._loop.call_soon(lambda: self.observe(protocol, "local", self._loop.time() - began))
+        now = self.now
+        began, protocol = now(), _SOCKET if raw else _WEBSOCKET
+        self._loop.call_soon(lambda: self.observe(protocol, "local", now() - began))
 
     def answered(self, began: float, silent: int) -> None:
         """Other nodes answered a send or publish; what somebody was silent about is not timed. They do not say what kind
         of client it was for."""
         if self.budget.left and not silent:
             self.budget.left -= 1
-            self.observe("websocket", "forward", self._loop.time() - began)
+            self.observe("websocket", "forward", self.now() - began)
 
     def observe(self, protocol: Protocol, scenario: Scenario, duration: float) -> None:
         self._summaries[protocol, scenario].observe(duration)

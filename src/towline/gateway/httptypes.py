@@ -23,6 +23,7 @@ class Request(NamedTuple):
     origin: str
     upgrade: bool
     remote_ip: str
+    local_ip: str
 
 
 class Reply(Protocol):

@@ -19,6 +19,7 @@ import psutil
 from towline import __version__
 from towline.errors import InvalidInput, NotFound
 from towline.gateway.addresses import join_address
+from towline.gateway.announce import API
 from towline.gateway.channels import check_channel
 from towline.protocols.connmix import inspect as wire
 from towline.protocols.connmix.clientid import issued_ms
@@ -83,7 +84,7 @@ class Inspector:
         return wire.Status(
             number=node.number,
             version=__version__,
-            api_server=join_address(*node.api_address),
+            api_server=node.announced.get(API, ""),
             clients=len(node.realm.connections),
             links=len(node.links),
             channels=len(node.channels),

@@ -40,6 +40,7 @@ MAX_UNFINISHED = 8192
 _REFUSALS = {
     "draining": (503, 1, b"the node is going down\n"),
     "no_number": (503, 1, b"the node is not ready\n"),
+    "version": (426, 0, b"this port speaks version 13 of the WebSocket protocol\n"),
     TOO_MANY: (503, 5, b"this port has as many connections as it may have\n"),
     TOO_MANY_FROM_ADDRESS: (429, 5, b"too many connections from this address\n"),
 }
@@ -205,7 +206,8 @@ class ClientPort:
         if make is None and (path != self.path or self.entry is None):
             self.counters.refused["unknown_path"] += 1
             return None
-        if (reason := self.refusal()) is not None:
+        reason = "version" if request.headers.get("Sec-WebSocket-Version", "13") != "13" else self.refusal()
+        if reason is not None:
             return self._refuse(reason)
         if make is None:
             headers = request.headers
@@ -241,7 +243,10 @@ class ClientPort:
     def _refuse(self, reason: str) -> WSUpgradeResponseWithListener:
         self.counters.refused[reason] += 1
         status, retry_s, body = _REFUSALS[reason]
-        headers = {"Retry-After": str(retry_s), "Connection": "close"}
+        headers = {
+            "Connection": "close",
+            **({"Retry-After": str(retry_s)} if retry_s else {"Sec-WebSocket-Version": "13"}),
+        }
         response = WSUpgradeResponse.create_error_response(status, body, headers)
         return WSUpgradeResponseWithListener(response, None)
 

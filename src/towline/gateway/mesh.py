@@ -138,13 +138,14 @@ class Mesh:
         if not self._others:
             done(Outcome(sent, failed))
             return
+        began = self.durations.now()
         reached = self._tell(self._others, lambda seq: Publish(seq, channel, data, binary))
         if reached is None:
             done(Outcome(sent, failed))
             return
 
         def finish(waiting: Waiting) -> None:
-            self.durations.answered(waiting.deadline - self.answers.answer_s, waiting.silent)
+            self.durations.answered(began, waiting.silent)
             done(Outcome(waiting.sent, waiting.failed, waiting.silent))
 
         self.answers.wait(self._seq, reached, finish, sent, failed)
@@ -154,13 +155,14 @@ class Mesh:
         self.counters.sends += 1
         outcome = self._send_here(client_id, data, binary)
         address = None if outcome is not NOBODY else self._node_of(client_id)
+        began = self.durations.now()
         reached = None if address is None else self._tell([address], lambda seq: Send(seq, client_id, data, binary))
         if reached is None:
             done(outcome)
             return
 
         def finish(waiting: Waiting) -> None:
-            self.durations.answered(waiting.deadline - self.answers.answer_s, waiting.silent)
+            self.durations.answered(began, waiting.silent)
             done(Outcome(waiting.sent, waiting.failed, waiting.silent))
 
         self.answers.wait(self._seq, reached, finish)

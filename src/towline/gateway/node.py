@@ -16,8 +16,9 @@ from towline.bus.base import Bus, Endpoint, Member
 from towline.clock import Clock
 from towline.gateway import metrics
 from towline.gateway.addresses import join_address
+from towline.gateway.announce import announcement, listed_nodes
 from towline.gateway.apiport import ApiPort
-from towline.gateway.center import COUNTS_CALL, CenterApi, Counts, listed_nodes, open_center
+from towline.gateway.center import COUNTS_CALL, CenterApi, Counts, open_center
 from towline.gateway.channels import Channels
 from towline.gateway.closecodes import DRAINING, SLOW, STALLED
 from towline.gateway.connections import Connection, Realm
@@ -29,7 +30,7 @@ from towline.gateway.link_entry import LinkEntry
 from towline.gateway.listener import ClientPort
 from towline.gateway.mesh import Mesh
 from towline.gateway.outbox import Outbox
-from towline.gateway.ports import Ports, address_of
+from towline.gateway.ports import Ports
 from towline.gateway.pushws import PushSockets
 from towline.gateway.queuemesh import QueueMesh
 from towline.gateway.queues import Queues
@@ -57,6 +58,8 @@ class Node:
 
     def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings, topics: TopicStore | None = None) -> None:
         self._bus = bus
+        self.announced: dict[str, str] = {}
+        """what this node tells of its push API"""
         self._topics = topics
         self._clock = clock
         self._settings = settings
@@ -77,7 +80,6 @@ class Node:
     async def start(self) -> None:
         """Listen and join the bus. StartError when a port, an entry or the bus cannot be had."""
         settings = self._settings
-        address_of(settings.api_listen, "gateway.api_listen")
         loop = asyncio.get_running_loop()
         self._built = True
         self.loop_lag = LoopLag(loop)
@@ -164,9 +166,10 @@ class Node:
         return self._endpoint.number if self._endpoint is not None else -1
 
     async def _join(self) -> None:
+        self.announced = announcement(self._settings.api_address, self.api_address, self._bus.local_host())
         info = {
             "version": __version__,
-            "api_server": join_address(*self.api_address),
+            **self.announced,
             "clients": join_address(*self.clients_address),
         }
         self._endpoint = await self._bus.open("node", self, info=info, lease_number=True)
@@ -272,9 +275,9 @@ class Node:
 
     # -- what doors ask
 
-    def nodes(self) -> list[dict[str, Any]]:
-        """``/v1/nodes``"""
-        return listed_nodes(self._endpoint)
+    def nodes(self, reached_at: str = "") -> list[dict[str, Any]]:
+        """``/v1/nodes``, for who reached this node at this address."""
+        return listed_nodes(self._endpoint, reached_at)
 
     def _counts(self) -> Counts:
         return Counts(len(self.realm.connections), len(self.channels))

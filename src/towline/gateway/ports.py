@@ -72,7 +72,7 @@ class Ports:
                 self._realm, self._ids, settings, entry=entry, routes=routes, number=place, trusted=trusted
             )
         self.all.append(port)
-        host, number = address_of(settings.listen, settings.address_key)
+        host, number = split_address(settings.listen)
         try:
             await port.start(host, number, tls)
         except OSError as error:
@@ -91,7 +91,7 @@ class Ports:
             reload_s=settings.reload_s,
             callback_ms=shared.lua_callback_ms,
             memory_bytes=shared.lua_memory_bytes,
-            options={"path": settings.path} | {option.name: option.value for option in settings.options},
+            options=_path(settings) | {option.name: option.value for option in settings.options},
             redis=shared.redis,
             queue=self._queues,
         )
@@ -101,7 +101,7 @@ class Ports:
         if port.protocol == "socket":
             log.warning("agents cannot connect here: give gateway.link_listen", extra={"listen": port.listen})
             return False
-        host, _ = address_of(port.listen, port.address_key)
+        host, _ = split_address(port.listen)
         if port.certificate or self._settings.behind_proxy or is_loopback(host):
             return True
         if has_clients:
@@ -115,9 +115,6 @@ class Ports:
         )
 
 
-def address_of(setting: str, where: str) -> tuple[str, int]:
-    """Host and port of a setting; StartError ``gateway.address``."""
-    try:
-        return split_address(setting)
-    except ValueError as error:
-        raise StartError("gateway.address", str(error), where=where) from None
+def _path(settings: PortSettings) -> dict[str, str]:
+    """``mix.server.option("path")``: always there for WebSocket, on a raw port only when it was set."""
+    return {} if settings.protocol == "socket" and settings.path == "/" else {"path": settings.path}

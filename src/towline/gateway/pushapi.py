@@ -71,8 +71,8 @@ class PushProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_again", "_body", "_body_bytes", "_closing", "_ending", "_feeding", "_head_bytes", "_headers", "_in_head", "_keep",
-        "_lingers", "_out", "_parser", "_partial", "_paused", "_remote_ip", "_server", "_slots", "_started", "_touched",
-        "_transport", "_upgrade", "_url",
+        "_lingers", "_local_ip", "_out", "_parser", "_partial", "_paused", "_remote_ip", "_server", "_slots", "_started",
+        "_touched", "_transport", "_upgrade", "_url",
     )  # fmt: skip
 
     def __init__(self, server: PushServer) -> None:
@@ -94,6 +94,7 @@ class PushProtocol(asyncio.Protocol):
         self._keep = True
         self._ending = False
         self._remote_ip = ""
+        self._local_ip = ""
         self._upgrade: Request | None = None
         self._again = b""
         self._lingers = 0.0
@@ -107,6 +108,8 @@ class PushProtocol(asyncio.Protocol):
         server.counters.connections += 1
         peer = transport.get_extra_info("peername")
         self._remote_ip = peer[0] if peer else ""
+        own = transport.get_extra_info("sockname")
+        self._local_ip = own[0].removeprefix("::ffff:") if own else ""
         if server.draining or len(server.protocols) >= server.settings.api_connections:
             server.counters.refused["too_many"] += 1
             self._transport.write(plain_error(503, "http.too_many", "too many connections to the push API").closing())
@@ -179,6 +182,8 @@ class PushProtocol(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
         lower = name.lower()
+        if lower == b"content-length":
+            self._body_bytes = int(value)  # the parser takes digits only; counted anew as it comes
         if lower in _WANTED:
             # One header twice is a list (RFC 9110 §5.3); of Host or Origin that is none which is allowed.
             known = self._headers.get(lower)
@@ -188,6 +193,10 @@ class PushProtocol(asyncio.Protocol):
         self._in_head = False
         if self._head_bytes + len(self._url) > self._server.settings.api_header_bytes:
             raise _HeadTooLong
+        declared, self._body_bytes = self._body_bytes, 0
+        if declared > self._server.settings.api_body_bytes:
+            self._refuse_body()
+            return
         headers = self._headers
         if b"expect" in headers and headers[b"expect"].lower() == b"100-continue" and not self._slots and not self._out:
             self._transport.write(CONTINUE)
@@ -197,10 +206,8 @@ class PushProtocol(asyncio.Protocol):
         limit = self._server.settings.api_body_bytes
         if self._body_bytes <= limit:
             self._body.append(body)
-        elif not self._ending:
-            self._body = []
-            self._server.counters.refused["body_too_long"] += 1
-            self._final(plain_error(413, "http.body_too_long", f"the body has more than {limit} bytes, the limit"))
+        else:
+            self._refuse_body()
 
     def on_message_complete(self) -> None:
         self._started = 0.0
@@ -246,6 +253,7 @@ class PushProtocol(asyncio.Protocol):
             origin,
             upgrade,
             self._remote_ip,
+            self._local_ip,
         )
         if upgrade:
             self._slots.pop()
@@ -294,6 +302,13 @@ class PushProtocol(asyncio.Protocol):
             self._transport.resume_reading()
 
     # -- ends
+
+    def _refuse_body(self) -> None:
+        if not self._ending:
+            self._body = []
+            self._server.counters.refused["body_too_long"] += 1
+            limit = self._server.settings.api_body_bytes
+            self._final(plain_error(413, "http.body_too_long", f"the body has more than {limit} bytes, the limit"))
 
     def _refuse_head(self) -> None:
         if not self._ending:

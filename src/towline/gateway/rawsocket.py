@@ -2,7 +2,7 @@
 """One raw TCP client: its entry's protocol cuts bytes into packets, and handles these one at a time (spec connmix §4.4).
 
 What a callback returns may be awaitable; then nothing else of this client runs until it is done, and its socket is not
-read once :data:`READ_AHEAD` bytes wait. So that a callback which waits and one which does not share their code, the order
+read once ``READ_AHEAD`` bytes wait. So that a callback which waits and one which does not share their code, the order
 of callbacks is written as a generator that yields what is to be awaited.
 """
 
@@ -14,30 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from towline.errors import Unavailable
 from towline.gateway.closecodes import ALL, FAILED, NORMAL, PROTOCOL, SILENT, TOO_BIG
+from towline.gateway.entries.base import ENTRY_FAILURES, is_cancelled
 from towline.gateway.entries.buffer import Buffer
 from towline.gateway.rated import pace, rate_of
 from towline.gateway.rawconnection import RawConnection
+from towline.gateway.rawlimits import LINGER_S, PATIENCE_S, READ_AHEAD, TURN_PACKETS, WINDOW
 from towline.gateway.wsglue import CLOSE_WAIT_S, peer_address
 
 if TYPE_CHECKING:
     from towline.gateway.rawport import RawPort
-
-READ_AHEAD = 16 * 1024
-"""Bytes that may wait for a busy callback before reading pauses."""
-
-WINDOW = 4096
-"""How much of the buffer ``protocol_input`` is shown first; four times as much whenever it wants more. A read full of small
-packets then costs no copy of the whole rest for each."""
-
-PATIENCE_S = 0.005
-"""A large packet that comes in dribs is looked at when a thirty-second part of it has been added, or after this time."""
-
-TURN_PACKETS = 100
-"""Packets of one client in one turn of the loop; then the others have theirs."""
-
-LINGER_S = 1.0
-"""How long a closing socket waits for the client's own end: closing at once, with bytes unread, would take back the last
-bytes sent."""
 
 _CAUSES = {code.code: code.cause for code in ALL}
 
@@ -184,7 +169,7 @@ class RawClient(asyncio.Protocol):
         port.realm.encoding = True
         try:
             encoded = self._entry.protocol_encode(self._conn, data)
-        except Exception as error:
+        except ENTRY_FAILURES as error:
             self._broken(error, "protocol_encode")
             return None
         finally:
@@ -208,7 +193,9 @@ class RawClient(asyncio.Protocol):
                 while True:
                     try:
                         value = await awaitable
-                    except Exception as error:
+                    except ENTRY_FAILURES as error:
+                        if is_cancelled(error):
+                            raise
                         awaitable = steps.throw(error)
                     else:
                         awaitable = steps.send(value)
@@ -247,7 +234,7 @@ class RawClient(asyncio.Protocol):
             result = getattr(self._entry, name)(self._conn, *arguments)
             if result is not None:
                 yield result
-        except Exception as error:
+        except ENTRY_FAILURES as error:
             self._port.report(error, self._conn, name)
 
     def _packets(self) -> Steps:
@@ -272,7 +259,7 @@ class RawClient(asyncio.Protocol):
                 message = entry.protocol_decode(connection, packet)
                 if hasattr(type(message), "__await__"):
                     message = yield message
-            except Exception as error:
+            except ENTRY_FAILURES as error:
                 self._broken(error, "protocol_decode")
                 return
             if message is not None:
@@ -280,7 +267,7 @@ class RawClient(asyncio.Protocol):
                     result = entry.on_message(connection, message)
                     if result is not None:
                         yield result
-                except Exception as error:
+                except ENTRY_FAILURES as error:
                     port.report(error, connection, "on_message")
             done += 1
             if not done % TURN_PACKETS:
@@ -307,7 +294,7 @@ class RawClient(asyncio.Protocol):
                     answer = yield answer
                 if type(answer) is not int or answer < -1:
                     raise TypeError(f"protocol_input must return a length, 0 or -1, not {answer!r:.40}")
-            except Exception as error:
+            except ENTRY_FAILURES as error:
                 self._broken(error, "protocol_input")
                 return 0
             if answer < 0:
@@ -369,7 +356,7 @@ class RawClient(asyncio.Protocol):
         if self._busy is not None:
             self._busy.cancel()
 
-    def _broken(self, error: Exception, callback: str) -> None:
+    def _broken(self, error: BaseException, callback: str) -> None:
         """The protocol itself failed: nothing that follows could be understood."""
         self._port.report(error, self._conn, callback)
         self._conn.close(FAILED.code, FAILED.reason)

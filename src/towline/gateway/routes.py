@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from towline import __version__
+from towline.gateway.announce import NodesOf
 from towline.gateway.httpwire import Answer, plain_error
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class RoutedService:
     :param metrics: renders ``/metrics``
     """
 
-    def __init__(self, nodes: Callable[[], list[dict[str, Any]]], metrics: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, nodes: NodesOf, metrics: Callable[[], Awaitable[bytes]]) -> None:
         self._nodes = nodes
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,7 +68,7 @@ class RoutedService:
         reply(Answer(_VERSION))
 
     def _list_nodes(self, request: Request, reply: Reply) -> None:
-        reply(Answer(msgspec.json.encode({"nodes": self._nodes()})))
+        reply(Answer(msgspec.json.encode({"nodes": self._nodes(request.local_ip)})))
 
     def _render_metrics(self, request: Request, reply: Reply) -> None:
         async def work() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from towline.gateway.announce import NodesOf
 from towline.gateway.httpwire import Answer, plain_error
 from towline.gateway.mesh import Outcome, send_problem
 from towline.gateway.pushws import PushSocket, PushSockets
@@ -28,7 +29,7 @@ class PushService(RoutedService):
         mesh: Mesh,
         sockets: PushSockets,
         max_data_bytes: int,
-        nodes: Callable[[], list[dict[str, Any]]],
+        nodes: NodesOf,
         metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
         super().__init__(nodes, metrics)

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from towline.gateway.addresses import check_pattern, split_address
 from towline.gateway.backlog import Policy
 from towline.gateway.rates import RatePolicy
 
@@ -26,6 +30,11 @@ class UserSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     host: Annotated[
         str, Meta(description="Where this user may come from: `*`, or IPv4 with `*` parts such as `172.16.*.*`")
     ] = "*"
+
+    def __post_init__(self) -> None:
+        _check("host", check_pattern, self.host)
+        if ":" in self.username:
+            raise ValueError("username: a colon ends the name in HTTP Basic, so no name has one")
 
 
 class OptionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,7 +71,7 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     listen: Annotated[Address, Meta(description="Address of the port")]
     protocol: Annotated[Protocol, Meta(description="As `gateway.protocol`")] = "websocket"
-    path: Annotated[str, Meta(description="Path that clients connect to", pattern="^/")] = "/"
+    path: Annotated[str, Meta(description="Path that clients connect to", pattern="^/[^?# ]*$")] = "/"
     entry: Annotated[
         str, Meta(description="Python or Lua file that handles this listener's connections, or a built-in")
     ] = ""
@@ -93,6 +102,9 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     burst: Annotated[Count | None, Meta(description="As `gateway.burst`")] = None
     bytes_per_s: Annotated[Count | None, Meta(description="As `gateway.bytes_per_s`")] = None
     rate_policy: Annotated[RatePolicy | None, Meta(description="As `gateway.rate_policy`")] = None
+
+    def __post_init__(self) -> None:
+        _check("listen", split_address, self.listen)
 
 
 class TopicSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,12 +168,8 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Meta(description="Topics that are durable; without `bus.url` in a SQLite file in `data`, with it in JetStream"),
     ] = ()
     replicas: Annotated[
-        int,
-        Meta(
-            description="Copies of a durable topic in a NATS cluster (1, 3 or 5); 3 survive the loss of a server",
-            ge=1,
-            le=5,
-        ),
+        Literal[1, 3, 5],
+        Meta(description="Copies of a durable topic in a NATS cluster; 3 survive the loss of a server"),
     ] = 1
     nats_monitor: Annotated[
         tuple[str, ...],
@@ -186,6 +194,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Settings of the section ``gateway``."""
 
     api_listen: Annotated[Address, Meta(description="Address of the push API for back ends")] = "127.0.0.1:6789"
+    api_address: Annotated[
+        str,
+        Meta(
+            description="Address (`host:port`) by which back ends reach this node's push API, as `/v1/nodes` tells it; empty: "
+            "where it listens, and for 0.0.0.0 or [::] this machine's address"
+        ),
+    ] = ""
     center_listen: Annotated[
         str | None,
         Meta(
@@ -217,7 +232,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             "into messages; agents then need `link_listen`"
         ),
     ] = "websocket"
-    path: Annotated[str, Meta(description="Path that clients connect to on the first port", pattern="^/")] = "/"
+    path: Annotated[str, Meta(description="Path that clients connect to on the first port", pattern="^/[^?# ]*$")] = "/"
     entry: Annotated[
         str,
         Meta(
@@ -361,3 +376,18 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             le=300,
         ),
     ] = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("api_listen", "clients_listen", "api_address", "center_listen", "link_listen"):
+            if address := getattr(self, name):
+                _check(name, split_address, address)
+        for network in self.trusted_proxies:
+            _check("trusted_proxies", partial(ipaddress.ip_network, strict=False), network)
+
+
+def _check(field: str, check: Callable[[str], object], value: str) -> None:
+    """ValueError that begins with the field, which is how the loader finds its place."""
+    try:
+        check(value)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None

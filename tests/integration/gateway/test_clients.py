@@ -170,6 +170,8 @@ async def test_upgrades(entry: str) -> None:
         assert b" 404 " in await ask("/", "Connection: Upgrade", *upgrade)
         assert b" 404 " in await ask("/chat/", "Connection: Upgrade", *upgrade)
         assert b" 400 " in await ask("/chat")
+        old = await ask("/chat", "Connection: Upgrade", upgrade[0], "Sec-WebSocket-Version: 8", upgrade[2])
+        assert b" 426 " in old
         await until(lambda: not node.realm.connections)
         node.ports[0].draining = True
         with pytest.raises(InvalidStatus) as caught:

@@ -79,7 +79,7 @@ async def test_routes() -> None:
         assert json.loads((await raw.ask(get("/version")))[2])["apis"] == ["v1"]
         (listed,) = json.loads((await raw.ask(get("/v1/nodes?x=1")))[2])["nodes"]
         assert listed["api_server"] == f"127.0.0.1:{node.api_address[1]}"
-        assert (listed["id"], listed["host"], listed["port"]) == ("0", "127.0.0.1", node.api_address[1])
+        assert (listed["id"], listed["ip"], listed["port"]) == ("1", "127.0.0.1", node.api_address[1])
         status, headers, body = await raw.ask(get("/metrics"))
         assert status == 200
         assert headers["Content-Type"].startswith("text/plain")
@@ -133,6 +133,18 @@ async def test_the_answer_to_a_body_too_long_is_not_lost() -> None:
             raw.writer.write(post("/v1/mesh/publish", bytes(4_000_000)))
             assert (await raw.answer())[0] == 413
             assert await raw.ended()
+
+
+async def test_a_body_that_says_it_is_too_long_is_not_waited_for() -> None:
+    async with running_node() as node:
+        for expect in (b"", b"Expect: 100-continue\r\n"):
+            raw = await Raw.open(node)
+            head = b"POST /v1/mesh/publish HTTP/1.1\r\nHost: 127.0.0.1\r\n" + expect
+            raw.writer.write(head + b"Content-Length: 600000000\r\n\r\n")
+            assert (await raw.answer())[0] == 413
+            raw.writer.write(b"x" * 100_000)
+            assert await raw.ended()
+        assert node.server.counters.refused["body_too_long"] == 2
 
 
 async def test_keep_alive_and_close() -> None:

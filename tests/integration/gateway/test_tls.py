@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 
+from tests.certificates import write_pair
 from tests.helpers import until
 from tests.integration.gateway.running import running_node
 from towline.errors import StartError
@@ -23,25 +19,8 @@ from towline.errors import StartError
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> dict[str, str]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
-        .sign(key, hashes.SHA256())
-    )
-    (tmp_path / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (tmp_path / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    chain, key = write_pair(tmp_path)
+    return {"certificate": str(chain), "key": str(key)}
 
 
 async def test_clients_speak_tls(certificate: dict[str, str]) -> None:
@@ -66,7 +45,6 @@ async def test_clients_speak_tls(certificate: dict[str, str]) -> None:
         ({"link_listen": "[::]:0", "entry": "builtin:echo"}, "gateway.tls_needed"),
         ({"certificate": "x"}, "gateway.tls_incomplete"),
         ({"certificate": "/no/such/file", "key": "/no/such/file"}, "gateway.tls_files"),
-        ({"api_listen": "nonsense"}, "gateway.address"),
         ({"entry": "builtin:nothing"}, "gateway.entry"),
     ],
 )

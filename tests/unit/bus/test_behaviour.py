@@ -254,22 +254,22 @@ async def test_what_waits_is_bounded_in_bytes(world: World) -> None:
 async def test_numbers_are_unique_and_rest(world: World) -> None:
     buses = [await world.bus() for _ in range(4)]
     nodes = await asyncio.gather(*(bus.open("node", Recorder(), lease_number=True) for bus in buses for _ in range(3)))
-    assert sorted(node.number for node in nodes) == list(range(12))
+    assert sorted(node.number for node in nodes) == list(range(1, 13))
     without = await buses[0].open("node", Recorder())
     assert without.number == -1
     assert without.last_id_ms == 0
-    zero = next(node for node in nodes if node.number == 0)
-    zero.note_last_id(4_000_000_000_000)
-    zero.note_last_id(5)
-    await zero.close()
-    assert zero.number == -1
+    first = next(node for node in nodes if node.number == 1)
+    first.note_last_id(4_000_000_000_000)
+    first.note_last_id(5)
+    await first.close()
+    assert first.number == -1
     early = await buses[1].open("node", Recorder(), lease_number=True, last_id_ms=77)
-    assert early.number == 12
+    assert early.number == 13
     assert early.last_id_ms == 77
     found: list[Endpoint] = []
 
     async def rested() -> None:
-        while not found or found[-1].number != 0:
+        while not found or found[-1].number != 1:
             found.append(await buses[2].open("node", Recorder(), lease_number=True))
 
     await asyncio.wait_for(rested(), 10)

@@ -57,7 +57,7 @@ async def test_rest_is_by_the_clock() -> None:
     second = await bus.open("node", Recorder(), lease_number=True)
     clock.advance(0.1)
     third = await bus.open("node", Recorder(), lease_number=True)
-    assert (first.number, second.number, third.number) == (-1, 1, 0)
+    assert (first.number, second.number, third.number) == (-1, 2, 1)
     assert (second.last_id_ms, third.last_id_ms) == (0, 123)
 
 

@@ -56,7 +56,7 @@ async def test_a_lease_runs_out_while_its_renewal_hangs() -> None:
     clock.advance(9.0)
     await lease.renew()
     clock.advance(9.9)
-    assert lease.number == 0
+    assert lease.number == 1
     store.hang = True
     renewal = asyncio.create_task(lease.renew())
     await asyncio.sleep(0)
@@ -83,13 +83,13 @@ async def test_who_comes_after_a_silent_holder_starts_after_its_end() -> None:
     clock.advance(69.9)
     second = lease_on(store, clock, "b")
     await second.acquire()
-    assert second.number == 1
+    assert second.number == 2
     clock.advance(0.1)
     third = lease_on(store, clock, "c")
     await third.acquire()
-    assert (third.number, third.last_id_ms) == (0, ends_ms)
+    assert (third.number, third.last_id_ms) == (1, ends_ms)
     await first.renew()
-    assert first.number == 2, "its old number belongs to another now"
+    assert first.number == 3, "its old number belongs to another now"
 
 
 async def test_a_lost_number_that_nobody_took_comes_back() -> None:
@@ -100,8 +100,8 @@ async def test_a_lost_number_that_nobody_took_comes_back() -> None:
     clock.advance(3600.0)
     assert lease.number == -1
     await lease.renew()
-    assert (lease.number, lease.last_id_ms) == (0, 12_345)
-    value, _ = store.held["0"]
+    assert (lease.number, lease.last_id_ms) == (1, 12_345)
+    value, _ = store.held["1"]
     assert b"12345" in value
 
 
@@ -109,11 +109,11 @@ async def test_a_renewal_whose_answer_was_lost_is_no_theft() -> None:
     clock, store = ManualClock(), Store()
     lease = lease_on(store, clock, "a")
     await lease.acquire()
-    value, revision = store.held["0"]
-    store.held["0"] = (value, revision + 50)
+    value, revision = store.held["1"]
+    store.held["1"] = (value, revision + 50)
     store.revision += 50
     await lease.renew()
-    assert lease.number == 0
+    assert lease.number == 1
 
 
 async def test_a_store_that_fails_is_not_now() -> None:
@@ -151,4 +151,4 @@ async def test_changes_are_told() -> None:
     link.up = True
     await asyncio.wait_for(seen.wait(), 5)
     task.cancel()
-    assert told == [(0, -1), (-1, 0)]
+    assert told == [(1, -1), (-1, 1)]

@@ -30,14 +30,14 @@ def test_the_next_holder_starts_after_the_last_millisecond() -> None:
 
 
 def test_the_lowest_free_number_is_picked() -> None:
-    known = {0: Number("a", 1 << 62), 1: Number("", 0, released_us=1)}
-    assert pick(known, 2, REST) == 2
-    assert pick(known, 2, REST, avoid={2, 3}) == 4
-    assert pick(known, REST + 1, REST) == 1
+    known = {1: Number("a", 1 << 62), 2: Number("", 0, released_us=1)}
+    assert pick(known, 2, REST) == 3
+    assert pick(known, 2, REST, avoid={3, 4}) == 5
+    assert pick(known, REST + 1, REST) == 2
 
 
 def test_no_number_is_left() -> None:
-    known = {number: Number("a", 1 << 62) for number in range(NUMBERS)}
-    with pytest.raises(Unavailable, match="1024") as caught:
+    known = {number: Number("a", 1 << 62) for number in NUMBERS}
+    with pytest.raises(Unavailable, match="1023") as caught:
         pick(known, 0, REST)
     assert caught.value.code == "bus.no_number"

@@ -29,6 +29,10 @@ class Gateway(msgspec.Struct, frozen=True):
     password: Annotated[str, msgspec.Meta(description="Secret.", extra={"secret": True, "live": True})] = ""
     level: Annotated[float | None, msgspec.Meta(description="Level.")] = None
 
+    def __post_init__(self) -> None:
+        if self.password == "weak":
+            raise ValueError("password: 'weak' is weak: choose another")
+
 
 class Tree(msgspec.Struct, frozen=True):
     data: Annotated[str, msgspec.Meta(description="Directory.")] = "./d"
@@ -66,6 +70,14 @@ def test_layers_override_in_order() -> None:
             ["t.yaml:3:7", "gateway.servers[0].prot"],
         ),
         ("gateway: 3\n", "config.invalid", ["t.yaml:1:1", "gateway"]),
+        (
+            "gateway:\n  mode: a\n  password: weak\n",
+            "config.invalid",
+            ["t.yaml:3:3", "gateway.password: 'weak' is weak"],
+        ),
+        ("gateway:\n  level: .inf\n", "config.invalid", ["t.yaml:2:3", "gateway.level: inf is not a finite number"]),
+        ("gateway:\n  level: -.inf\n", "config.invalid", ["t.yaml:2:3", "gateway.level: -inf is not"]),
+        ("gateway:\n  level: .nan\n", "config.invalid", ["t.yaml:2:3", "gateway.level: nan is not"]),
         ("gateway: {a: [\n", "config.syntax", ["t.yaml:2:1"]),
         ("data: a\ndata: b\n", "config.duplicate_key", ["t.yaml:2:1", "'data'"]),
         ("- 1\n", "config.invalid", ["t.yaml:1:1"]),
@@ -86,6 +98,10 @@ def test_variable_errors_name_the_variable() -> None:
         load(Tree, environ={"TOWLINE_GATEWAY__PORT": "x"})
     with pytest.raises(InvalidInput, match=r"TOWLINE_GATEWAY__PRT: there is no setting gateway\.prt"):
         load(Tree, environ={"TOWLINE_GATEWAY__PRT": "1"})
+    with pytest.raises(InvalidInput, match=r"TOWLINE_GATEWAY__LEVEL: gateway\.level: inf is not"):
+        load(Tree, environ={"TOWLINE_GATEWAY__LEVEL": ".inf"})
+    with pytest.raises(InvalidInput, match=r"TOWLINE_GATEWAY__PASSWORD: gateway\.password: 'weak'"):
+        load(Tree, environ={"TOWLINE_GATEWAY__PASSWORD": "weak"})
     with pytest.raises(InvalidInput, match=r"TOWLINE_GATEWAY__PORT"):
         load(Tree, environ={"TOWLINE_GATEWAY__PORT": "[1"})
 

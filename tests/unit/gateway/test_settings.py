@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from towline.gateway.addresses import join_address, split_address
-from towline.gateway.settings import GatewaySettings
+from towline.gateway.settings import GatewaySettings, UserSettings
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,24 @@ def test_everything_has_a_default_and_a_description() -> None:
     assert GatewaySettings() == msgspec.convert({}, GatewaySettings)
     for field in msgspec.structs.fields(GatewaySettings):
         assert "description=" in repr(field.type), field.name
+
+
+@pytest.mark.parametrize("pattern", ["127.*", "localhost", "127.0.0.0/8", "1.2.3.256", "", "*.*"])
+def test_a_pattern_that_matches_no_address_is_refused(pattern: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match="matches no address") as caught:
+        msgspec.convert({"users": [{"username": "u", "password": "p", "host": pattern}]}, GatewaySettings)
+    assert "users[0]" in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["*", "172.16.*.*", "*.*.*.*", "10.0.0.1", "::1", "fd00::5"])
+def test_patterns_of_addresses(pattern: str) -> None:
+    assert msgspec.convert({"username": "u", "password": "p", "host": pattern}, UserSettings).host == pattern
+
+
+@pytest.mark.parametrize("field", ["api_listen", "clients_listen", "link_listen", "center_listen", "api_address"])
+def test_an_address_that_is_none_is_named(field: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=f"{field}: 'nonsense' is not host:port"):
+        msgspec.convert({field: "nonsense"}, GatewaySettings)
 
 
 def test_limits_are_checked() -> None:

@@ -120,8 +120,8 @@ function Facts({ found }: { found: GatewayClientDetails }) {
     [G.facts.node, S.gateway.node(found.node)],
     [G.facts.listener, <span key="l"><span className="mono">{found.listen}</span> <span className="muted">{found.protocol}</span></span>],
     [G.facts.entry, <span key="e" className="mono">{found.entry || S.common.none}</span>],
-    [G.facts.path, <span key="p" className="mono">{found.path || S.common.none}</span>],
-    [G.facts.agent, found.user_agent || S.common.none],
+    [G.facts.path, <span key="p" className="mono clamp break" title={found.path}>{found.path || S.common.none}</span>],
+    [G.facts.agent, <span key="u" className="clamp break" title={found.user_agent}>{found.user_agent || S.common.none}</span>],
     [G.facts.waiting, found.waiting ? <span key="w" className="warntext">{G.waiting(withUnit(found.waiting, "B"))}</span> : G.nothingWaits],
   ];
   return (

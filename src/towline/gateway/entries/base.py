@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -10,6 +11,16 @@ if TYPE_CHECKING:
     from towline.gateway.connections import Connection
     from towline.gateway.entries.buffer import Buffer
     from towline.gateway.rawconnection import RawConnection
+
+
+ENTRY_FAILURES = (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError)
+"""What a callback may raise and the node outlives."""
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether the running task itself was cancelled, and ``error`` is not from something that the callback waited for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class Message(NamedTuple):

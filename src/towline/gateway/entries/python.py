@@ -111,7 +111,7 @@ class _Script:
             raise StartError("gateway.entry", f"{error.msg}", where=place) from error
         except OSError as error:
             raise StartError("gateway.entry", f"cannot read {filename}: {error.strerror}", where=self._where) from None
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             place = _place(error, modules) or filename
             raise StartError("gateway.entry", f"{type(error).__name__}: {error}", where=place) from error
         found = {name: namespace.get(name) for name in self.arguments}

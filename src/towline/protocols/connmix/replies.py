@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from towline.protocols.connmix.codes import ApiError
-from towline.protocols.connmix.requests import UNREADABLE, Kind
+from towline.protocols.connmix.requests import UNREADABLE, Kind, replace_lone_surrogates
 
 _encode = msgspec.json.encode
 
@@ -82,19 +82,19 @@ def event_data(value: Any) -> bytes:
     if isinstance(value, str):
         value = _SURROGATE.sub("\ufffd", value)
         if value.lstrip(" \t\r\n")[:1] in ("{", "["):
-            try:
-                msgspec.json.decode(value)
-            except UNREADABLE:
-                pass
-            else:
-                return bytes(value, "utf-8")
+            for text in (value.encode(), replace_lone_surrogates(value.encode())):
+                try:
+                    msgspec.json.decode(text)
+                except UNREADABLE:
+                    continue
+                return text
     elif value is None:
         raise TypeError("nothing to push: the data is null")
     try:
-        text: bytes = _encode(value)
+        encoded: bytes = _encode(value)
     except UnicodeEncodeError:
-        text = _encode(_legal(value))
-    return text
+        encoded = _encode(_legal(value))
+    return encoded
 
 
 def _legal(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -32,6 +33,15 @@ CALLS = frozenset({"set_context", "set_context_value", "subscribe", "unsubscribe
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for input that is not what it should be; text that is not UTF-8 is not a DecodeError."""
+
+
+_HALF = rb"u[dD][%b][0-9a-fA-F]{2}"
+_ESCAPES = re.compile(rb"\\(?:%b\\%b|(%b)|.)" % (_HALF % b"89abAB", _HALF % b"c-fC-F", _HALF % b"89a-fA-F"), re.DOTALL)
+
+
+def replace_lone_surrogates(text: bytes) -> bytes:
+    """JSON text with U+FFFD for halves of a pair, as Go decodes them: JavaScript writes such for a text that it cut."""
+    return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
 
 
 class MeshSend(msgspec.Struct, frozen=True, gc=False):
@@ -155,7 +165,7 @@ def parse_http_publish(body: bytes, max_data_bytes: int) -> MeshPublish:
 def parse_envelope(text: bytes) -> Unparsed:
     """The outer object of a WebSocket request. What cannot be read at all is 101, to be answered with ``i`` null."""
     try:
-        envelope = _decode_envelope(text)
+        envelope = _mended(_decode_envelope, text)
     except UNREADABLE as error:
         raise invalid(_reason(error, "request")) from None
     number = bytes(envelope.i) or bytes(envelope.id) or _NULL
@@ -201,9 +211,24 @@ def parse_request(unparsed: Unparsed, max_data_bytes: int) -> Request:
     raise invalid(f"unknown method {_short(method)}")
 
 
-def _object(decode: Any, body: bytes) -> Any:
+def _mended(decode: Any, text: bytes) -> Any:
+    """Decode, if need be without lone surrogates."""
     try:
-        return decode(body)
+        return decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        mended = replace_lone_surrogates(text)
+        if mended == text:
+            raise
+        return decode(mended)
+
+
+def _object(decode: Any, body: bytes) -> Any:
+    if not body:
+        raise invalid("the body is empty; it must be a JSON object")
+    try:
+        return _mended(decode, body)
     except UNREADABLE as error:
         raise invalid(_reason(error, "body")) from None
 
@@ -214,8 +239,8 @@ def _one(decode: Any, decode_list: Any, params: bytes) -> Any:
         raise invalid("`p` is missing")
     try:
         if params[:1] != b"[":
-            return decode(params)
-        elements = decode_list(params)
+            return _mended(decode, params)
+        elements = _mended(decode_list, params)
     except UNREADABLE as error:
         raise invalid(_reason(error, "`p`")) from None
     if len(elements) != 1:
@@ -235,7 +260,7 @@ def _pop(params: bytes) -> QueuePop:
     pop: _Pop
     if params[:1] == b"[":
         try:
-            names = _decode_pops(params)
+            names = _mended(_decode_pops, params)
         except UNREADABLE as error:
             raise invalid(_reason(error, "`p`")) from None
         if len(names) == 1 and isinstance(names[0], _Pop):
@@ -289,8 +314,10 @@ def _payload(request: _Deliver, limit: int) -> tuple[bytes, Kind]:
         kind, data = "text", request.d.encode()
     elif request.t == "binary":
         kind = "binary"
+        # Line breaks may stand anywhere, as command line tools write them.
+        text = request.d.replace("\n", "").replace("\r", "") if "\n" in request.d or "\r" in request.d else request.d
         try:
-            data = base64.b64decode(request.d, validate=True)
+            data = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             raise invalid("`d` is not base64, which type binary needs") from None
     else:

@@ -101,6 +101,16 @@ async def test_a_request(script: Script, server: str) -> None:
     assert "sid" not in json.loads(again["body"])["head"]
 
 
+async def test_what_is_not_ascii_goes_as_utf8(script: Script, server: str) -> None:
+    answer = await call(script, server + "/", query="名=中 &a=%20b", headers={"X-N": "中"}, cookies={"a": "中"})
+    seen = json.loads(answer["body"])
+    assert seen["target"] == "/?%E5%90%8D=%E4%B8%AD%20&a=%20b"
+    head = seen["head"].encode("latin-1").decode()
+    assert "x-n: 中" in head.lower()
+    assert "cookie: a=中" in head.lower()
+    assert "header" in (await call(script, server, headers={"名": "x"}))["problem"]
+
+
 async def test_redirects_and_limits(script: Script, server: str) -> None:
     assert (await call(script, server + "/hop8"))["url"] == server + "/end"
     assert "redirects" in (await call(script, server + "/hop20"))["problem"]

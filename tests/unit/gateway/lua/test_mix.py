@@ -69,7 +69,13 @@ async def test_parse_url(script: Script) -> None:
     }  # fmt: skip
     assert ask(script, 'mix.parse_url("/chat?token=T").query.token') == ["T"]
     assert ask(script, 'mix.parse_url("mailto:a@b").opaque') == ["a@b"]
-    for bad in ("http://h/%zz", "http://h:port/", ":x", "http://a b/", "http://[::1/", "x\\1"):
+    for url, field, value in (
+        ("/a%41b", "raw_path", "/a%41b"), ("/a b", "raw_path", "/a b"), ("/a%20b/c;d@e", "raw_path", ""),
+        ("/a!b", "raw_path", "/a!b"), ("#a%2Fb", "raw_fragment", "a%2Fb"), ("#a/b!", "raw_fragment", ""),
+        ("///p", "path", "///p"), ("http:///p", "path", "/p"), ("/1:b", "path", "/1:b"), ("?a:b", "raw_query", "a:b"),
+    ):  # fmt: skip
+        assert ask(script, f'mix.parse_url("{url}").{field}') == [value], url
+    for bad in ("1:b/c", "1http://x", "http://h/%zz", "http://h:port/", ":x", "http://a b/", "http://[::1/", "x\\1"):
         assert ask(script, f'mix.parse_url("{bad}")')[0] == "(nil)"
 
 

@@ -23,6 +23,7 @@ def script(tmp_path: Path) -> Script:
     [
         ('"user:" .. 1001', ["user:1001"]),
         ('string.format("%d", 1001)', ["1001"]),
+        ('math.mod(7, 3), string.gfind("ab", ".")()', [1, "a"]),
         ("tostring(2^53)", ["9.007199254741e+15"]),
         ("1e15 .. ''", ["1e+15"]),
         ("0.1 .. ''", ["0.1"]),

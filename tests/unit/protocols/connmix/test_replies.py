@@ -56,6 +56,7 @@ def test_the_event_of_a_client_frame_is_the_documented_one() -> None:
         ('{"a":1}', b'{"a":1}'),
         (" [1, 2]", b" [1, 2]"),
         ("{not json", b'"{not json"'),
+        (r'{"a":"\ud800"}', b'{"a":"\\ufffd"}'),
         ("plain", b'"plain"'),
         ("5", b'"5"'),
         (5, b"5"),

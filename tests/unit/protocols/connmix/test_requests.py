@@ -60,7 +60,7 @@ def test_http_publish() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "body is not JSON"),
+        (b"", "body is empty"),
         (b"{", "body is not JSON"),
         (b"\xff\xfe", "body is not JSON"),
         (b"null", "expected `object`"),
@@ -89,6 +89,21 @@ def test_http_bodies_that_are_refused(body: bytes, reason: str) -> None:
         assert caught.value.code is Code.INVALID_ARGUMENT
         if not (parser is parse_http_publish and reason == "`c` is empty"):
             assert reason in caught.value.reason
+
+
+def test_halves_of_a_surrogate_pair_are_replaced() -> None:
+    body = rb'{"c":"1","d":"\ud83d\ude00 \u00e9 \ud800 \\ud800"}'
+    assert parse_http_send(body, LIMIT).data.decode() == "😀 é \ufffd \\ud800"
+    envelope = parse_envelope(b'{"m":"mesh.send","p":' + body + rb',"i":"9\udc00"}')
+    assert json.loads(envelope.id) == "9\ufffd"
+    assert parse_request(envelope, LIMIT) == MeshSend("1", "😀 é \ufffd \\ud800".encode(), "text")
+    for bad in (rb'{"c":"1","d":"\uD80"}', rb'{"c":"1","d":"\UD800"}'):
+        with pytest.raises(ApiError):
+            parse_http_send(bad, LIMIT)
+
+
+def test_base64_may_have_line_breaks() -> None:
+    assert parse_http_send(rb'{"c":"1","d":"AA\r\nE=\n","t":"binary"}', LIMIT).data == b"\x00\x01"
 
 
 def test_a_channel_name_has_bounds() -> None:

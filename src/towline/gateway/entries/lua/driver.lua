@@ -154,6 +154,8 @@ env.math = copy(math, [[abs acos asin atan atan2 ceil cos cosh deg exp floor fmo
   mod modf pi pow rad random randomseed sin sinh sqrt tan tanh]])
 env.os = copy(os, "clock date difftime time")
 env.bit = copy(bit, "arshift band bnot bor bswap bxor lshift rol ror rshift tobit tohex")
+env.math.mod = math.fmod           -- the names of Lua 5.0, which 5.1 has still
+string.gfind = string.gfind or string.gmatch
 env.string = copy(string, "byte char find format gfind gmatch gsub len lower match rep reverse sub upper")
 env.debug = {traceback = function(...) return traceback(...) end}
 env.coroutine = {

@@ -170,7 +170,8 @@ class Functions:
 
     def _base64_decode(self, text: bytes) -> Any:
         try:
-            return self._vm.give(base64.b64decode(text, validate=True))
+            # Line breaks may stand anywhere, as command line tools write them.
+            return self._vm.give(base64.b64decode(text.replace(b"\n", b"").replace(b"\r", b""), validate=True))
         except binascii.Error as error:
             raise ValueError(f"invalid base64: {error}") from None
 

@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import httpcore
 import httpx
@@ -29,6 +30,8 @@ FORBIDDEN = tuple(
 )
 """Where clouds serve credentials of the machine."""
 
+_IN_QUERY = "!#$%&'()*+,-./:;=?@[]_~|{}^`\\\"<>"
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -52,7 +55,7 @@ def seconds(value: Any) -> float:
     else:
         raise ValueError('the timeout must be a number of seconds or a duration such as "1m30s"')
     if found <= 0:
-        raise ValueError("the timeout must be above zero")
+        raise ValueError("the timeout must be above zero; a number counts whole seconds")
     return min(found, MAX_TIMEOUT_S)
 
 
@@ -152,14 +155,16 @@ class HttpCalls:
         if not method.isascii() or not method.isalpha():
             raise ValueError(f"{method[:20]!r} is no method")
         if "query" in options:
-            target = target.copy_with(query=_bytes(options["query"], "query") or None)
+            # Marks of the grammar and escapes stand; what is not ASCII goes as UTF-8, escaped.
+            query = quote_from_bytes(_bytes(options["query"], "query"), _IN_QUERY).encode()
+            target = target.copy_with(query=query or None)
         timeout = seconds(options["timeout"]) if "timeout" in options else TIMEOUT_S
-        headers = {"accept-encoding": "identity"} | {
+        headers: dict[str, str | bytes] = {"accept-encoding": "identity"} | {
             name.lower(): _bytes(value, f"the header {name}") for name, value in _table(options, "headers").items()
         }
-        cookies = {name: _bytes(value, name).decode("latin-1") for name, value in _table(options, "cookies").items()}
+        cookies = {name.encode(): _bytes(value, name) for name, value in _table(options, "cookies").items()}
         if cookies and "cookie" not in headers:
-            headers["cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+            headers["cookie"] = b"; ".join(b"%b=%b" % item for item in cookies.items())
         given = _table(options, "auth")
         name, password = given.get("username", given.get("user")), given.get("password", given.get("pass", ""))
         auth = None if name is None else httpx.BasicAuth(_bytes(name, "username"), _bytes(password, "password"))
@@ -200,13 +205,13 @@ def _client() -> httpx.AsyncClient:
     )
 
 
-def _header_list(headers: dict[str, Any]) -> list[tuple[str, str]]:
+def _header_list(headers: dict[str, str | bytes]) -> list[tuple[bytes, bytes]]:
     found = []
     for name, value in headers.items():
-        text = value.decode("latin-1") if isinstance(value, bytes) else value
-        if any(mark in text or mark in name for mark in "\r\n\0") or not name.isascii():
+        raw = value if isinstance(value, bytes) else value.encode()
+        if any(mark in raw for mark in (b"\r", b"\n", b"\0")) or not _TOKEN.fullmatch(name):
             raise ValueError(f"the header {name[:40]!r} has a line end or a character that is not allowed")
-        found.append((name, text))
+        found.append((name.encode(), raw))
     return found
 
 

@@ -26,7 +26,7 @@ end
 
 local function number(n)
   if n ~= n or n - n ~= 0 then error("a number that is not finite has no JSON", 0) end
-  if floor(n) == n and n > -1e15 and n < 1e15 then return format("%d", n) end
+  if floor(n) == n and n > -1e21 and n < 1e21 then return format("%.0f", n) end      -- an integer stays one
   local s = format("%.14g", n)
   if tonumber(s) ~= n then s = format("%.16g", n) end
   if tonumber(s) ~= n then s = format("%.17g", n) end

@@ -18,6 +18,9 @@ _NUMBERS = {
     "c": "<b", "C": "<B", "s": "<h", "S": "<H", "n": ">H", "v": "<H", "i": "<i", "I": "<I", "l": "<i", "L": "<I",
     "N": ">I", "V": "<I", "q": "<q", "Q": "<Q", "J": ">Q", "P": "<Q",
 }  # fmt: skip
+_SIGNED = {"Q": "<q", "J": ">q", "P": "<q"}
+"""Read as PHP's integers are: signed, of 64 bits."""
+
 _FLOATS = {"f": "<f", "g": "<f", "G": ">f", "d": "<d", "e": "<d", "E": ">d"}
 _TEXTS = "aAZhH"
 _MOVES = "xX@"
@@ -68,14 +71,10 @@ def pack(form: bytes, values: Sequence[Any]) -> bytes:
             raise ValueError(f"pack: type {code}: unknown format code")
         if len(out) > MAX_BYTES:
             raise ValueError(f"pack: the result is longer than {MAX_BYTES} bytes")
-    if rest:
-        raise ValueError(f"pack: {len(rest)} arguments unused")
-    return bytes(out)
+    return bytes(out)  # PHP warns of arguments that nothing used, and goes on
 
 
 def _move(out: bytearray, code: str, count: int | None) -> None:
-    if count is None and code in "xX":
-        count = 0
     number = 1 if count in (-1, None) else count or 0
     if number > MAX_BYTES:
         raise ValueError(f"pack: type {code}: a count above {MAX_BYTES}")
@@ -161,7 +160,7 @@ def unpack(form: bytes, data: bytes) -> dict[Any, Any]:
     """``unpack("Nlen/a*body", data)``: names to values; codes without a name count from 1."""
     found: dict[Any, Any] = {}
     at = 0
-    for part in form.decode("latin-1").split("/"):
+    for part in form.decode("latin-1").removesuffix("/").split("/") if form else ():
         match = _FIELD.fullmatch(part)
         if match is None:
             raise ValueError(f"unpack: {part[:40]!r} is no format code")
@@ -186,9 +185,9 @@ def _step(code: str, count: int | None, at: int, size: int) -> int:
     if code == "x":
         at += size - at if count is None else (1 if count == -1 else count)
     elif code == "X":
-        at -= 0 if count is None else (1 if count == -1 else count)
+        at -= 1 if count in (-1, None) else count or 0
     else:
-        at = 0 if count in (-1, None) else count or 0
+        at = 0 if count is None else (1 if count == -1 else count)
     if not 0 <= at <= size:
         raise ValueError(f"unpack: type {code}: outside of string")
     return at
@@ -216,7 +215,7 @@ def _unpack_text(code: str, count: int | None, data: bytes, at: int) -> tuple[by
 
 
 def _unpack_numbers(code: str, count: int | None, name: str, data: bytes, at: int, found: dict[Any, Any]) -> int:
-    form = _NUMBERS.get(code) or _FLOATS[code]
+    form = _SIGNED.get(code) or _NUMBERS.get(code) or _FLOATS[code]
     size = struct.calcsize(form)
     times = (len(data) - at) // size if count is None else (1 if count == -1 else count)
     if at + times * size > len(data):
@@ -224,7 +223,6 @@ def _unpack_numbers(code: str, count: int | None, name: str, data: bytes, at: in
     for number in range(1, times + 1):
         (value,) = struct.unpack_from(form, data, at)
         at += size
-        # PHP's integers are signed 64 bit; ours become Lua numbers.
-        key = _key(name) if name and count == -1 else (f"{name}{number}".encode("latin-1") if name else number)
+        key = _key(name) if name and count in (-1, 1) else (f"{name}{number}".encode("latin-1") if name else number)
         found[key] = value
     return at

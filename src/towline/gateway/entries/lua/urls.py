@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SCHEME = re.compile(rb"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
+_IN_PATH = "$&+,/:;=@-_.~"
+_IN_FRAGMENT = "$&+,/:;=?@-_.~!()*"
+"""What Go leaves as it is when it writes these."""
 
 
 def parse_url(url: bytes) -> dict[str, Any]:
@@ -24,18 +27,20 @@ def parse_url(url: bytes) -> dict[str, Any]:
     scheme = b""
     if found is not None:
         scheme, rest = found[1].lower(), rest[found.end() :]
-    elif rest[:1] == b":":
+    elif rest[:1] == b":" and not scheme:
         raise ValueError("parse_url: missing protocol scheme")
     rest, mark, query = rest.partition(b"?")
     out: dict[str, Any] = {
         "scheme": scheme, "opaque": b"", "user": b"", "host": b"", "path": b"", "raw_path": b"",
         "force_query": mark == b"?" and not query, "raw_query": query, "fragment": _decoded(fragment, "fragment"),
-        "raw_fragment": b"", "query": parse_query(query),
+        "raw_fragment": _unusual(fragment, _IN_FRAGMENT), "query": parse_query(query),
     }  # fmt: skip
     if scheme and not rest.startswith(b"/"):
         out["opaque"] = rest
         return out
-    if rest.startswith(b"//") and not rest.startswith(b"///"):
+    if not rest.startswith(b"/") and b":" in rest.partition(b"/")[0]:
+        raise ValueError("parse_url: first path segment in URL cannot contain colon")
+    if rest.startswith(b"//") and (scheme or not rest.startswith(b"///")):
         authority, slash, path = rest[2:].partition(b"/")
         rest = slash + path
         user, at, host = authority.rpartition(b"@")
@@ -43,12 +48,14 @@ def parse_url(url: bytes) -> dict[str, Any]:
         if b" " in host or _bad_port(host):
             raise ValueError("parse_url: the host or its port is not valid")
         out["host"] = _decoded(host, "host")
-    elif rest.startswith(b"///"):
-        rest = rest[2:]
     out["path"] = _decoded(rest, "path")
-    if b"%2f" in rest.lower():
-        out["raw_path"] = rest
+    out["raw_path"] = _unusual(rest, _IN_PATH)
     return out
+
+
+def _unusual(raw: bytes, safe: str) -> bytes:
+    """``raw``, where it is not what its decoded form would be written as; else empty."""
+    return raw if quote_from_bytes(unquote_to_bytes(raw), safe).encode() != raw else b""
 
 
 def _bad_port(host: bytes) -> bool:
