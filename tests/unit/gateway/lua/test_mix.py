@@ -272,3 +272,14 @@ async def test_on_connect_alone_is_taken(tmp_path: Path) -> None:
     )
     LuaEntry(path, ScriptOptions(reload_s=0)).on_handshake(script.conn, script.conn.handshake)
     assert script.heard() == [f"{script.conn.id}table".encode()]
+
+
+async def test_an_argument_named_conn_is_the_connection_wherever_it_stands(tmp_path: Path) -> None:
+    script = Script(
+        tmp_path,
+        'function on_handshake(conn, headers) conn:send("hello " .. type(headers)) end '
+        'function on_message(conn, msg) conn:send("got " .. msg.data) end function on_close(conn) end',
+    )
+    assert script.heard() == [b"hello table"]
+    script.send("x")
+    assert script.heard() == [b"got x"]

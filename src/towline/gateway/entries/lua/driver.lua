@@ -327,6 +327,7 @@ local function with_id(id, name, a, b)
 end
 
 local function with_conn(id, name, a)
+  if conn_at[name] == 1 then return run(id, callbacks[name], connection(id), a) end
   return run(id, callbacks[name], a, conn_at[name] and connection(id))
 end
 
@@ -334,6 +335,7 @@ local function close(id, problem) return with_id(id, "on_close", problem) end
 
 local function handshake(id, headers, server)
   if not callbacks.on_handshake then return run(id, callbacks.on_connect, id, headers) end
+  if conn_at.on_handshake == 1 then return run(id, callbacks.on_handshake, connection(id), headers, server) end
   if conn_at.on_handshake == 2 then return run(id, callbacks.on_handshake, headers, connection(id)) end
   return run(id, callbacks.on_handshake, id, headers, server)
 end
