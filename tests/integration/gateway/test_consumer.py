@@ -46,8 +46,8 @@ async def test_every_node_is_consumed_and_a_lost_one_again() -> None:
         for number, node in enumerate(nodes):
             node.queues.push("ab"[number], {"number": number}, "15")
         assert sorted(await take(consumer, 2)) == [
-            Event(0, "15", "a", {"number": 0}),
-            Event(1, "15", "b", {"number": 1}),
+            Event(1, "15", "a", {"number": 0}),
+            Event(2, "15", "b", {"number": 1}),
         ]
         # The node closes the socket: the consumer comes back, and pops again.
         for socket in list(nodes[0].sockets.sockets):
@@ -87,7 +87,7 @@ async def test_it_waits_for_its_node_and_says_what_is_refused() -> None:
     ):
         await until(lambda: consumer.consuming)
         node.queues.push("a", 1)
-        assert await take(consumer, 1) == [Event(0, "", "a", 1)]
+        assert await take(consumer, 1) == [Event(1, "", "a", 1)]
     reader = UserSettings(username="r", password="p", roles=("read",))
     async with running_node(users=(reader,)) as node:
         for name, topics, code in (("r", ("a",), "push.403"), ("r", (), "push.101"), ("x", ("a",), "push.http_401")):
@@ -157,7 +157,7 @@ async def test_the_command() -> None:
         node.queues.push("b", [1], "15")
         as_json = await run(*command, "1", "b", "--json")
         out, _ = await asyncio.wait_for(as_json.communicate(), 20)
-        assert json.loads(out) == {"node": 0, "client_id": "15", "topic": "b", "data": [1]}
+        assert json.loads(out) == {"node": 1, "client_id": "15", "topic": "b", "data": [1]}
     gone = await run("-m", "towline.cli.main", "push", "consume", "a", "--api", f"http://127.0.0.1:{free_port()}")
     _, err = await asyncio.wait_for(gone.communicate(), 20)
     assert gone.returncode == 1

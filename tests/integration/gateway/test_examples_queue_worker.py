@@ -101,7 +101,7 @@ async def test_to_a_nats_subject_and_to_a_stream_through_a_restart() -> None:
                 assert await worker.line() == f"shop.orders: {client_id}"
                 message = await heard.next_msg(15)
                 assert json.loads(message.data)["frame"]["data"] == "one é"
-                assert message.headers == {"Client-Id": client_id, "Node": "0"}
+                assert message.headers == {"Client-Id": client_id, "Node": "1"}
             await until(lambda: node.queues.consumers == 0)
             await connection.jetstream().add_stream(name="SHOP", subjects=["shop.>"])
             await connection.close()
