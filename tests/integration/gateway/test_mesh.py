@@ -7,6 +7,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +94,30 @@ async def send(node: Node, client_id: str, data: bytes) -> Outcome:
     future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     node.mesh.send_then(client_id, data, True, future.set_result)
     return await future
+
+
+async def test_thirty_two_nodes_are_one_mesh(world: World, tmp_path: Path) -> None:
+    """Each has a number of its own, and counts and calls reach all; one that leaves is gone from both."""
+    entry = tmp_path / "entry.py"
+    entry.write_text(ENTRY)
+    settings = GatewaySettings(api_listen="127.0.0.1:0", clients_listen="127.0.0.1:0", entry=str(entry), answer_s=5.0)
+    nodes = [Node(await world.bus(), SystemClock(), settings) for _ in range(32)]
+    async with AsyncExitStack() as stack:
+        for node in nodes:
+            stack.push_async_callback(node.close)
+        await asyncio.gather(*(node.start() for node in nodes))
+        await until(lambda: all(len(numbers(node)) == 32 for node in nodes), 30)
+        clients = [await stack.enter_async_context(client(node)) for node in nodes]
+        ids = [str(await one.recv()) for one in clients]
+        assert await publish(nodes[31], "all", b"x") == Outcome(32, 0, 0)
+        for number, client_id in enumerate(ids):
+            assert await send(nodes[(number + 1) % 32], client_id, b"y") == Outcome(1, 0, 0)
+        for one in clients:
+            assert [await one.recv(), await one.recv()] == ["x", b"y"]
+        await nodes[5].close()
+        await until(lambda: all(len(numbers(node)) == 31 for node in nodes if node is not nodes[5]), 20)
+        assert await publish(nodes[6], "all", b"x") == Outcome(31, 0, 0)
+        assert await send(nodes[6], ids[5], b"y") == Outcome(0, 0, 0)
 
 
 async def test_publish_and_send_reach_clients_of_both_nodes(nodes: list[Node]) -> None:
