@@ -16,7 +16,7 @@ from towline.bus.settings import BusSettings, Timing
 from towline.clock import Clock
 from towline.errors import StartError
 from towline.gateway.durable import declared
-from towline.gateway.settings import QueueSettings
+from towline.gateway.queuesettings import QueueSettings
 from towline.store.base.topics import TopicSpec, TopicStore
 
 if TYPE_CHECKING:

@@ -170,7 +170,7 @@ def _guess(kind: type[msgspec.Struct], key: str) -> str | None:
 
 _ACCOUNT = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
 """Account and password inside an address."""
-_FIELD = re.compile(r"(?P<name>[a-z][a-z0-9_]*): (?P<text>.*)", re.DOTALL)
+_FIELD = re.compile(r"(?P<name>[a-z][a-z0-9_]*(?:\[\d+\]\.[a-z0-9_]+)?): (?P<text>.*)", re.DOTALL)
 _AT = re.compile(r"(?P<text>.*?) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
 
 

@@ -43,7 +43,8 @@ def cannot_listen(error: OSError, address: str, where: str) -> StartError:
         return StartError(
             "port.taken", f"{address} is in use", where=where, hint="choose another port, or stop what has it"
         )
-    reason = os.strerror(error.errno) if error.errno else str(error)
+    # A name that is not known has no errno of the system's, but a text.
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
     return StartError("gateway.listen", f"cannot listen on {address}: {reason}", where=where)
 
 

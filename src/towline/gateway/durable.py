@@ -20,7 +20,7 @@ from towline.protocols.connmix.replies import dead_letter
 from towline.store.base.topics import Delivery, TopicFull, TopicSpec, TopicStore
 
 if TYPE_CHECKING:
-    from towline.gateway.settings import QueueSettings, TopicSettings
+    from towline.gateway.queuesettings import QueueSettings, TopicSettings
 
 log = logging.getLogger("towline.gateway")
 

@@ -21,7 +21,7 @@ from towline.protocols.connmix.requests import MAX_NAME_BYTES
 from towline.store.base.topics import TopicFull
 
 if TYPE_CHECKING:
-    from towline.gateway.settings import QueueSettings
+    from towline.gateway.queuesettings import QueueSettings
 
 ITEM_OVERHEAD = 256
 """What a waiting message is reckoned to take besides its data, in bytes."""

@@ -18,7 +18,8 @@ from towline.bus.memory import MemoryBus
 from towline.clock import SystemClock
 from towline.gateway.durable import declared
 from towline.gateway.node import Node
-from towline.gateway.settings import GatewaySettings, QueueSettings, TopicSettings
+from towline.gateway.queuesettings import QueueSettings, TopicSettings
+from towline.gateway.settings import GatewaySettings
 from towline.store.sqlite.topics import SqliteTopics, open_topics
 
 ORDERS = TopicSettings(name="orders", ack_s=1, max_unacked=10, max_deliveries=2, max_messages=50)

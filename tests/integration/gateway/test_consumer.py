@@ -23,7 +23,8 @@ from towline.client.push import socket_url
 from towline.clock import SystemClock
 from towline.errors import Unavailable
 from towline.gateway.node import Node
-from towline.gateway.settings import GatewaySettings, QueueSettings, UserSettings
+from towline.gateway.queuesettings import QueueSettings
+from towline.gateway.settings import GatewaySettings, UserSettings
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "queue_worker"
 

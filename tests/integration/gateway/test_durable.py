@@ -16,7 +16,8 @@ from tests.helpers import until
 from tests.integration.gateway.backend import BackEnd, consume, durable_node, put, topics
 from tests.integration.gateway.running import api, clients
 from towline.errors import InvalidInput, Unavailable
-from towline.gateway.settings import ListenerSettings, TopicSettings
+from towline.gateway.queuesettings import TopicSettings
+from towline.gateway.settings import ListenerSettings
 
 PYTHON = """
 from towline.errors import TowlineError

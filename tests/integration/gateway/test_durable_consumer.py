@@ -17,7 +17,7 @@ from tests.integration.gateway.running import api
 from towline.client import Consumer, Event, PushError, sync
 from towline.errors import Unavailable
 from towline.gateway.node import Node
-from towline.gateway.settings import TopicSettings
+from towline.gateway.queuesettings import TopicSettings
 
 ORDERS = TopicSettings(name="orders", ack_s=2)
 

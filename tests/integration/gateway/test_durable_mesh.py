@@ -24,7 +24,8 @@ from towline.clock import SystemClock
 from towline.errors import StartError, TowlineError
 from towline.gateway.durable import declared
 from towline.gateway.node import Node
-from towline.gateway.settings import GatewaySettings, QueueSettings, TopicSettings
+from towline.gateway.queuesettings import QueueSettings, TopicSettings
+from towline.gateway.settings import GatewaySettings
 
 pytestmark = pytest.mark.needs_nats
 

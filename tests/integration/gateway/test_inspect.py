@@ -21,7 +21,8 @@ from towline.clock import SystemClock
 from towline.errors import InvalidInput, NotFound, Refused, TowlineError
 from towline.gateway import inspect
 from towline.gateway.node import Node
-from towline.gateway.settings import GatewaySettings, ListenerSettings, TopicSettings
+from towline.gateway.queuesettings import TopicSettings
+from towline.gateway.settings import GatewaySettings, ListenerSettings
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
 from towline.hub.settings import HubSettings

@@ -19,7 +19,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests.helpers import until
 from tests.integration.gateway.running import api, clients, running_node
 from towline.gateway.node import Node
-from towline.gateway.settings import ListenerSettings, QueueSettings, UserSettings
+from towline.gateway.queuesettings import QueueSettings
+from towline.gateway.settings import ListenerSettings, UserSettings
 
 ENTRY = """
 import json

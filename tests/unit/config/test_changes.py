@@ -6,7 +6,8 @@ import msgspec
 from towline.app.settings import Settings
 from towline.config.changes import merge_live
 from towline.config.schema import settings
-from towline.gateway.settings import GatewaySettings, ListenerSettings, QueueSettings, UserSettings
+from towline.gateway.queuesettings import QueueSettings
+from towline.gateway.settings import GatewaySettings, ListenerSettings, UserSettings
 
 USER = UserSettings(username="u", password="p")
 

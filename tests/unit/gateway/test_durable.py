@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from towline.clock import SystemClock
 from towline.errors import StartError
 from towline.gateway.durable import DurableTopics, declared
-from towline.gateway.settings import QueueSettings, TopicSettings
+from towline.gateway.queuesettings import QueueSettings, TopicSettings
 from towline.store.sqlite.topics import SqliteTopics, open_topics
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from towline.errors import Conflict, InvalidInput
 from towline.gateway.entries import Message, load_entry
 from towline.gateway.queuemesh import ANSWER_S, WINDOW, QueueMesh
 from towline.gateway.queues import QueueFull, Queues
-from towline.gateway.settings import QueueSettings
+from towline.gateway.queuesettings import QueueSettings
 from towline.protocols.connmix.mesh import Offer, Taken, Wants, decode
 
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import socket
+
 import msgspec
 import pytest
 
-from towline.gateway.addresses import join_address, split_address
+from towline.gateway.addresses import cannot_listen, join_address, split_address
 from towline.gateway.settings import GatewaySettings, UserSettings
 
 
@@ -44,6 +46,22 @@ def test_patterns_of_addresses(pattern: str) -> None:
 def test_an_address_that_is_none_is_named(field: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=f"{field}: 'nonsense' is not host:port"):
         msgspec.convert({field: "nonsense"}, GatewaySettings)
+
+
+def test_two_ports_at_one_address_are_named() -> None:
+    with pytest.raises(
+        msgspec.ValidationError, match=r"clients_listen: 127.0.0.1:6789 is the address of api_listen too"
+    ):
+        msgspec.convert({"clients_listen": "127.0.0.1:6789"}, GatewaySettings)
+    with pytest.raises(msgspec.ValidationError, match=r"listeners\[0\].listen: .* of clients_listen too"):
+        msgspec.convert({"listeners": [{"listen": "127.0.0.1:6790"}]}, GatewaySettings)
+    ports = {"listeners": [{"listen": "127.0.0.1:0"}, {"listen": "127.0.0.1:0"}, {"listen": "127.0.0.2:6790"}]}
+    assert len(msgspec.convert(ports, GatewaySettings).listeners) == 3
+
+
+def test_a_host_that_is_not_known_is_said_so() -> None:
+    error = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    assert "Temporary failure in name resolution" in str(cannot_listen(error, "nosuch.invalid:1", "gateway.api_listen"))
 
 
 def test_limits_are_checked() -> None:

@@ -16,7 +16,7 @@ from towline.gateway.connections import execute_call
 from towline.gateway.entries.lua import LuaEntry, ScriptError
 from towline.gateway.entries.options import ScriptOptions
 from towline.gateway.queues import Queues
-from towline.gateway.settings import QueueSettings
+from towline.gateway.queuesettings import QueueSettings
 
 
 def queues() -> Queues:
