@@ -178,6 +178,7 @@ def test_the_palette_goes_everywhere(viewer: Viewer, device_id: str) -> None:
     open_device(page, device_id)
     page.keyboard.press("Control+k")
     page.keyboard.type("top proc")
+    expect(page.get_by_role("option", name="Top processes")).to_be_visible()  # the page has loaded its commands
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog", name="Top processes")).to_be_visible()
     page.keyboard.press("Escape")
