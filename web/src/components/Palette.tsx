@@ -51,7 +51,12 @@ export function Palette({ opened, close, pages, onShortcuts, onSignOut }: Props)
   }, [opened]);
 
   const items = useMemo<Shown[]>(() => {
-    const devices: Shown[] = (found.data?.devices ?? []).map((device) => ({
+    const words = text.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    const matches = (item: Shown) => {
+      const whole = `${item.label} ${item.hint ?? ""}`.toLowerCase();
+      return words.every((word) => whole.includes(word));
+    };
+    const listed: Shown[] = (found.data?.devices ?? []).map((device) => ({
       id: `device/${device.id}`,
       group: "devices",
       label: device.name,
@@ -77,13 +82,12 @@ export function Palette({ opened, close, pages, onShortcuts, onSignOut }: Props)
       { id: "shortcuts", group: "actions", label: S.palette.shortcuts, run: onShortcuts },
       { id: "sign-out", group: "actions", label: S.nav.signOut, run: onSignOut },
     ];
-    const words = text.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    const matching = fixed.filter((item) => {
-      const whole = `${item.label} ${item.hint ?? ""}`.toLowerCase();
-      return words.every((word) => whole.includes(word));
-    });
+    // Until the server has answered for what is typed now, its last answer is for something else.
+    const answered = settled === text.trim() && !found.isPlaceholderData;
+    const devices = answered ? listed : listed.filter(matches);
+    const matching = fixed.filter(matches);
     return GROUPS.flatMap((group) => [...devices, ...matching].filter((item) => item.group === group));
-  }, [found.data, offered, pages, workgroup.id, text, navigate, setColorScheme, onShortcuts, onSignOut]);
+  }, [found.data, found.isPlaceholderData, settled, offered, pages, workgroup.id, text, navigate, setColorScheme, onShortcuts, onSignOut]);
 
   const current = Math.min(at, Math.max(0, items.length - 1));
   useEffect(() => {
