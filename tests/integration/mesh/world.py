@@ -108,13 +108,14 @@ class NodeProcess:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.api}{path}"
 
-    async def sees(self) -> set[int]:
-        """The push API ports of the nodes with a number that it lists; nothing while it does not answer."""
+    async def sees(self) -> list[int]:
+        """The push API ports of the nodes with a number that it lists; nothing while it does not answer. A node that came
+        back stands twice until its former life is found dead: until then messages are still offered to that one."""
         try:
             nodes = (await get_json(self.url("/v1/nodes")))["nodes"]
         except (OSError, ValueError):
-            return set()
-        return {node["port"] for node in nodes if node["id"] != "-1"}
+            return []
+        return sorted(node["port"] for node in nodes if node["id"] != "-1")
 
     async def publish(self, channel: str, data: str) -> Any:
         """What the push API answers by HTTP."""
@@ -148,10 +149,10 @@ class World:
 
     async def whole(self, timeout: float = 40.0) -> None:
         """Until every node sees every node."""
-        everyone = {node.api for node in self.nodes}
+        everyone = sorted(node.api for node in self.nodes)
         await self.reach(lambda seen: all(one == everyone for one in seen), timeout, "every node sees every node")
 
-    async def reach(self, condition: Callable[[list[set[int]]], bool], timeout: float, what: str) -> float:
+    async def reach(self, condition: Callable[[list[list[int]]], bool], timeout: float, what: str) -> float:
         """Until ``condition`` holds for what the running nodes see; the seconds that took."""
         began = time.monotonic()
         while True:

@@ -81,7 +81,7 @@ class Clients:
                     ("GET / HTTP/1.1", good, 400, "not_websocket"),
                     ("GET / HTTP/1.1", [*good, "Sec-WebSocket-Key: short"], 400, "not_websocket"),
                     ("GET / HTTP/1.1", [*good, "Sec-WebSocket-Key: \xff\xfe"], 400, "not_websocket"),
-                    ("GET / HTTP/1.1", [*good[:2], "Sec-WebSocket-Version: 12", key], 400, "not_websocket"),
+                    ("GET / HTTP/1.1", [*good[:2], "Sec-WebSocket-Version: 12", key], 426, "version"),
                     ("GET / HTTP/1.1", ["Upgrade: websocket", key], 400, "not_websocket"),
                     ("GET /link/v1 HTTP/1.1", ["Connection: Upgrade", "Upgrade: h2c", key], 400, "not_websocket"),
                     ("GET / HTTP/1.1", [], 400, "not_websocket"),
