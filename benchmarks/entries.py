@@ -72,7 +72,7 @@ def main() -> None:
             (Path(folder) / "entry.py").write_text(python)
             (Path(folder) / "entry.lua").write_text(lua + CLOSE)
             figures = [
-                cost(Path(folder) / file, text, ScriptOptions(trusted=trusted))
+                cost(Path(folder) / file, text, ScriptOptions(trusted=trusted, reload_s=0))
                 for file, trusted in (("entry.py", False), ("entry.lua", False), ("entry.lua", True))
             ]
             print(f"{name}: Python {figures[0]:.1f} µs, Lua {figures[1]:.1f} µs, Lua trusted {figures[2]:.1f} µs")
