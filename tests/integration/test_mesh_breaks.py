@@ -103,7 +103,7 @@ class Storm:
         node = self.random.choice(self.world.nodes)
         await node.kill()
         took = await self.world.reach(
-            lambda seen: not any(node.api in one for one in seen), GONE_S, "a dead node is gone"
+            lambda seen: not any(port == node.api for one in seen for port, _ in one), GONE_S, "a dead node is gone"
         )
         self.gone_after.append(took)
         # Counts and routes too: nobody waits for it any more.

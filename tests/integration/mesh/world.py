@@ -108,14 +108,14 @@ class NodeProcess:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.api}{path}"
 
-    async def sees(self) -> list[int]:
-        """The push API ports of the nodes with a number that it lists; nothing while it does not answer. A node that came
-        back stands twice until its former life is found dead: until then messages are still offered to that one."""
+    async def sees(self) -> list[tuple[int, str]]:
+        """Push API port and number of the nodes with a number that it lists; nothing while it does not answer. A node that
+        came back has another number, and its former life stays until it is found dead: messages are still offered to it."""
         try:
             nodes = (await get_json(self.url("/v1/nodes")))["nodes"]
         except (OSError, ValueError):
             return []
-        return sorted(node["port"] for node in nodes if node["id"] != "-1")
+        return sorted((node["port"], node["id"]) for node in nodes if node["id"] != "-1")
 
     async def publish(self, channel: str, data: str) -> Any:
         """What the push API answers by HTTP."""
@@ -150,9 +150,13 @@ class World:
     async def whole(self, timeout: float = 40.0) -> None:
         """Until every node sees every node."""
         everyone = sorted(node.api for node in self.nodes)
-        await self.reach(lambda seen: all(one == everyone for one in seen), timeout, "every node sees every node")
 
-    async def reach(self, condition: Callable[[list[list[int]]], bool], timeout: float, what: str) -> float:
+        def agree(seen: list[list[tuple[int, str]]]) -> bool:
+            return [port for port, _ in seen[0]] == everyone and all(one == seen[0] for one in seen)
+
+        await self.reach(agree, timeout, "every node sees every node, and nobody else")
+
+    async def reach(self, condition: Callable[[list[list[tuple[int, str]]]], bool], timeout: float, what: str) -> float:
         """Until ``condition`` holds for what the running nodes see; the seconds that took."""
         began = time.monotonic()
         while True:
