@@ -136,6 +136,9 @@ def _reporter() -> Callable[[list[str]], None]:
             for line in lines:
                 print(line, flush=True)  # noqa: T201 - for the terminal
         else:
-            os.write(int(descriptor), json.dumps({"ready": True, "lines": lines}).encode() + b"\n")
+            try:
+                os.write(int(descriptor), json.dumps({"ready": True, "lines": lines}).encode() + b"\n")
+            except BrokenPipeError:
+                pass  # the supervisor is gone, which standard input tells as well
 
     return ready

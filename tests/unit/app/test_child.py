@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -70,6 +71,18 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Running]]:
     for one in running:
         one.process.kill()
         one.process.wait()
+
+
+def test_a_parent_that_is_gone_when_it_gets_ready_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "role.py").write_text(STUBBORN.replace("supervised=False", "supervised=True"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, str(tmp_path / "role.py"), "--status-fd", str(writer)]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, pass_fds=(writer,), timeout=20, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
 
 
 def test_a_task_that_swallows_its_cancellation_holds_nobody_up(start: Callable[[str], Running]) -> None:
