@@ -78,9 +78,7 @@ def test_a_parent_that_is_gone_when_it_gets_ready_is_no_error(tmp_path: Path) ->
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, str(tmp_path / "role.py"), "--status-fd", str(writer)]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, pass_fds=(writer,), timeout=20, check=False
-    )
+    done = subprocess.run(command, input=b"", capture_output=True, pass_fds=(writer,), timeout=20, check=False)
     os.close(writer)
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
 
