@@ -19,7 +19,7 @@ from tests.helpers import until
 from tests.integration.gatewayprocess import GatewayProcess
 from tests.integration.mesh.sockets import Socket, get_json
 from tests.natsserver import NatsServer
-from towline.app.child import TWICE_SECONDS
+from towline.app.supervisor import TWICE_SECONDS
 
 DRAIN_S = 2.0
 ANSWERING = 300

@@ -15,12 +15,11 @@ from typing import TypeVar
 
 import msgspec
 
+from towline.app.supervisor import START_FAILED, TWICE_SECONDS
 from towline.errors import StartError, TowlineError
 
 T = TypeVar("T")
 
-START_FAILED = 2
-TWICE_SECONDS = 0.3
 CANCEL_SECONDS = 3.0
 _PR_SET_PDEATHSIG = 1
 

@@ -134,25 +134,16 @@ def _addresses(gateway: GatewaySettings, said: dict[str, Any]) -> list[Flag]:
         host = said.get("listen") or (gateway.center_listen or gateway.api_listen).rpartition(":")[0].strip("[]")
         flags.append(_flag("--center-port", "center_listen", host, said["center_port"]))
     elif "listen" in said and gateway.center_listen:
-        flags.append(
-            _flag("--listen", "center_listen", said["listen"], _split(gateway.center_listen, "center_listen")[1])
-        )
+        flags.append(_flag("--listen", "center_listen", said["listen"], split_address(gateway.center_listen)[1]))
     for word, key, value in (
         ("api_port", "api_listen", gateway.api_listen),
         ("clients_port", "clients_listen", gateway.clients_listen),
     ):
         if word in said or "listen" in said:
-            host, port = _split(value, key)
+            host, port = split_address(value)
             name = f"--{word.replace('_', '-')}" if word in said else "--listen"
             flags.append(_flag(name, key, said.get("listen", host), said.get(word, port)))
     return flags
-
-
-def _split(address: str, key: str) -> tuple[str, int]:
-    try:
-        return split_address(address)
-    except ValueError as error:
-        raise InvalidInput("config.invalid", str(error), where=f"gateway.{key}") from None
 
 
 def _flag(name: str, key: str, host: str, port: int) -> Flag:
