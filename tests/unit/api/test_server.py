@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.certificates import write_pair
 from tests.helpers import until
 from tests.unit.api.fakehub import NOW_US, FakeHub
 from tests.unit.api.liveclient import LiveClient
@@ -174,7 +175,7 @@ async def test_ipv6_and_behind_a_proxy() -> None:
 async def test_tls(tmp_path: Path) -> None:
     import ssl
 
-    certificate, key = _self_signed(tmp_path)
+    certificate, key = write_pair(tmp_path)
     server = DoorServer(_nothing, DoorSettings(port=0, certificate=str(certificate), key=str(key)))
     await server.start()
     assert server.url.startswith("https://")
@@ -211,36 +212,3 @@ def test_who_is_believed(peer: str, forwarded: str, client: str) -> None:
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
-
-
-def _self_signed(folder: Path) -> tuple[Path, Path]:
-    import datetime
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "towline test")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, private = folder / "certificate.pem", folder / "key.pem"
-    certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate, private
