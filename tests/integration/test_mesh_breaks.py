@@ -103,7 +103,9 @@ class Storm:
         node = self.random.choice(self.world.nodes)
         await node.kill()
         took = await self.world.reach(
-            lambda seen: not any(port == node.api for one in seen for port, _ in one), GONE_S, "a dead node is gone"
+            lambda seen: all(seen) and not any(port == node.api for one in seen for port, _ in one),
+            GONE_S,
+            "a dead node is gone",
         )
         self.gone_after.append(took)
         # Counts and routes too: nobody waits for it any more.

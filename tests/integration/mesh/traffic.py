@@ -332,7 +332,11 @@ class Traffic:
                 and sum(one.gone == math.inf for one in self.consumers) == len(self._consumers_on)
             )
 
-        await self._until(there, timeout, "everybody connected")
+        try:
+            await self._until(there, timeout, "everybody connected")
+        except AssertionError as error:
+            running = [node.index for node in self.nodes if node.running]
+            raise AssertionError(f"{error}; clients {self.living}; nodes that run {running}") from None
 
     async def _until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
         end = time.monotonic() + timeout

@@ -152,7 +152,12 @@ class World:
         everyone = sorted(node.api for node in self.nodes)
 
         def agree(seen: list[list[tuple[int, str]]]) -> bool:
-            return [port for port, _ in seen[0]] == everyone and all(one == seen[0] for one in seen)
+            # All of them run: the others still list one that has just ended.
+            return (
+                len(seen) == len(self.nodes)
+                and [port for port, _ in seen[0]] == everyone
+                and all(one == seen[0] for one in seen)
+            )
 
         await self.reach(agree, timeout, "every node sees every node, and nobody else")
 
