@@ -239,7 +239,8 @@ async def test_signatures_times_and_replays(port: Port) -> None:
     assert "sign error" in (await stranger.refused())["message"]
     unknown = await RawPlugin.connect(port.port, guid="c8e873a1-e5df-43a2-928a-745ff9c94dfb")
     await unknown.register()
-    assert (await unknown.refused())["code"] in ("-326000", "-320000")
+    assert (await unknown.refused())["code"] == "-326000"
+    assert "give its credential with --credential" in (await unknown.refused())["message"]
     plugin = await port.plugin()
     late = plugin.sign(Name.STATE, {"moduleName": "room", "states": []}, epoch="1700000000")
     await plugin.socket.send(late)
@@ -470,12 +471,25 @@ async def test_what_was_sent_before_the_plugin_came_back_counts(port: Port, monk
     await new.close()
 
 
+async def test_warnings_about_a_registration(port: Port, caplog: pytest.LogCaptureFixture) -> None:
+    first = await port.plugin()
+    with caplog.at_level("WARNING", logger="towline.agent.plugins"):
+        await first.register()
+        await first.register(displayName="Another name")
+        await until(lambda: "with the same version 1.0.0: give it a new one" in caplog.text, what="a warning")
+        second = await port.plugin(guid=OTHER)
+        await until(lambda: f"plugins {GUID} and {OTHER} have the same appName" in caplog.text, what="a warning")
+        assert len(caplog.records) == 2
+    await first.close()
+    await second.close()
+
+
 async def test_an_ack_counts_even_if_its_states_cannot_be_kept(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = await port.plugin()
     command_id = port.standalone.send_command(GUID, "room", "greet", {"person": "Buzz"})
     await plugin.wait(Name.COMMAND)
     with monkeypatch.context() as patch:
-        patch.setattr(port.standalone.plugins.core._outgoing, "append", lambda lane, items: False)
+        patch.setattr(port.standalone.plugins.core._outgoing, "append", lambda lane, items, **_: False)
         await plugin.ack(command_id, "ACKED", {"x": 1}, states=[{"name": "mood", "value": "done"}])
         assert (await plugin.refused())["code"] == "-320000"
     await until(lambda: any(one["step"] == "acked" for one in port.of("command")), what="acked")

@@ -40,9 +40,10 @@ class Bundled:
 
     module: str
     app_guid: str
+    app_name: str
 
 
-PLUGINS = {"host": Bundled("towline.plugins.host", "7c1f6f0e-3b0f-4f63-9d1e-5d2a8c4b7e10")}
+PLUGINS = {"host": Bundled("towline.plugins.host", "7c1f6f0e-3b0f-4f63-9d1e-5d2a8c4b7e10", "towline-host")}
 
 
 class Supervisor:

@@ -22,10 +22,11 @@ from towline.errors import TowlineError, Unavailable
 from towline.protocols.link.messages import Command, CommandQuery
 from towline.protocols.octo import messages as m
 from towline.protocols.octo import outgoing as out
-from towline.protocols.octo.command import CommandState
+from towline.protocols.octo.command import CommandState, SentCommand
 from towline.protocols.octo.errors import OctoError, Reason
 from towline.protocols.octo.guard import Guard
 from towline.protocols.octo.session import CommandAcked, LocalCommandAsked
+from towline.protocols.octo.validate import check_command
 
 log = logging.getLogger("towline.agent.commands")
 
@@ -236,7 +237,9 @@ class CommandDesk:
             timed_out = book.newly_timed_out(now_us)
             while timed_out:
                 late = timed_out[0]
-                if late.source != "local":
+                if late.source == "local":
+                    self._local_timed_out(guid, late)
+                else:
                     limit = self._guard.limits.command_timeout_s
                     note = f"the plugin did not answer within {limit} s"
                     try:
@@ -257,18 +260,26 @@ class CommandDesk:
     # -- local commands ----------------------------------------------------------------------------------------------
 
     def local(self, plugin: Plugin, event: LocalCommandAsked) -> None:
-        """A plugin asks for another's command (spec octo §3.10). OctoError ``command``: it cannot be."""
+        """A plugin asks for another's command (spec octo §3.10). OctoError ``command``, ``schema``: it cannot be."""
         target = self._plugins.get(event.target)
         if target is None:
             raise OctoError(Reason.COMMAND, f"plugin {event.target} is not connected", where="$.params.appGUID")
         _declares(target, event.module, event.name)
         now_us = self._clock.now_us()
+        params = check_command(
+            target.declaration,
+            event.module,
+            event.name,
+            {param.name: param.value for param in event.params},
+            where="$.params.commands[0].params",
+            limits=self._guard.limits,
+        )
         text = out.command(
             target.key,
             app_guid=target.declaration.update.app_guid,
             module=event.module,
             name=event.name,
-            params=event.params,
+            params=params,
             command_id=event.command_id,
             now_us=now_us,
             source="local",
@@ -276,6 +287,7 @@ class CommandDesk:
         )
         book = self._guard.of(event.target).commands
         book.sent(event.command_id, module=event.module, name=event.name, source="local", now_us=now_us)
+        self._watched.add(event.target)
         if not target.send(text):
             book.forget(event.command_id)
             raise OctoError(Reason.COMMAND, "the plugin cannot take the command now", where="$.params.appGUID")
@@ -289,15 +301,28 @@ class CommandDesk:
         if client is None:
             return
         command = event.step.command
+        self._answer(client, plugin.app_guid, command, str(event.state), event.result_json)
+
+    def _local_timed_out(self, app_guid: str, command: SentCommand) -> None:
+        """The client must not wait for ever. An ack that still comes goes nowhere."""
+        self.counters["timed_out"] += 1
+        client = self._plugins.get(self._clients.pop(command.command_id, ""))
+        if client is not None:
+            reason = f"the plugin did not answer within {self._guard.limits.command_timeout_s} s"
+            result = msgspec.json.encode({"error": reason}).decode()
+            self._answer(client, app_guid, command, CommandState.ERRORED, result)
+
+    def _answer(self, client: Plugin, target: str, command: SentCommand, state: str, result_json: str | None) -> None:
+        plugin = self._plugins.get(target)
         client.send(
             out.command_ack(
                 client.key,
-                app_guid=plugin.declaration.update.app_guid,
+                app_guid=target if plugin is None else plugin.declaration.update.app_guid,
                 module=command.module,
                 name=command.name,
-                command_id=event.command_id,
-                state=str(event.state),
-                result_json=event.result_json,
+                command_id=command.command_id,
+                state=state,
+                result_json=result_json,
                 now_us=self._clock.now_us(),
             )
         )

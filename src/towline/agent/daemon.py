@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from towline.agent.bundled import Supervisor
+from towline.agent.bundled import PLUGINS, Supervisor
 from towline.agent.certificate import server_context
 from towline.agent.commands import CommandDesk
 from towline.agent.database import Database
@@ -73,7 +73,7 @@ class PluginSide:
 
     def __init__(self, settings: AgentSettings, database: Database, outgoing: Outgoing, clock: Clock) -> None:
         limits = octo_limits(settings)
-        self.guard = Guard(limits)
+        self.guard = Guard(limits, reserved={plugin.app_name: plugin.app_guid for plugin in PLUGINS.values()})
         self.keys = Keys(database, clock)
         self.settings = PluginSettings(database, limits)
         self.core = PluginCore(

@@ -33,6 +33,8 @@ class Keys:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.counters: Counter[str] = Counter()
+        self.has_hub = True
+        """Whether there is a hub that may know a key which is not here."""
         self.on_revoked: Callable[[str], None] = lambda _guid: None
         self._database = database
         self._clock = clock
@@ -66,6 +68,8 @@ class Keys:
         key = self.known(app_guid)
         if key is not None:
             return key
+        if not self.has_hub:
+            return None
         now = self._clock.monotonic()
         if self._misses.get(app_guid, 0.0) > now:
             return None

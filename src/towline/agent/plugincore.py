@@ -104,6 +104,7 @@ class PluginCore:
         self._database = database
         self._clock = clock
         self._agent_events = agent_events
+        self._digests: dict[str, tuple[str, str]] = {}
         keys.on_revoked = self.revoked
 
     async def open(self) -> None:
@@ -184,14 +185,15 @@ class PluginCore:
                 states = self._states(plugin, event.step.command.module, event.states)
                 try:
                     if states:
-                        self._put("urgent", states)  # at once, outside the regular upload (spec octo §1.2)
+                        # At once (spec octo §1.2), but in the lane of earlier ones, which must not come after them.
+                        self._put("live", states, at_once=True)
                 finally:  # the book has the ack; it cannot come again
                     self.commands.acked(plugin, event)
             case LocalCommandAsked():
                 self.commands.local(plugin, event)
 
-    def _put(self, lane: Target, items: Iterable[Item]) -> None:
-        if not self._outgoing.append(lane, items):
+    def _put(self, lane: Target, items: Iterable[Item], *, at_once: bool = False) -> None:
+        if not self._outgoing.append(lane, items, at_once=at_once):
             raise OctoError(Reason.OFFLINE, "the device can neither pass this on nor keep it: its disk refuses")
 
     def _states(self, plugin: Plugin, module: str, states: Iterable[StateValue]) -> list[Item]:
@@ -207,6 +209,7 @@ class PluginCore:
         guid, now = declaration.app_guid, self._clock.now_us()
         before = self.plugins.get(guid)
         plugin = self.plugins[guid] = Plugin(guid, key, declaration, connection)
+        self._compare(declaration)
         if before is not None and before.connection is not connection:
             before.connection.close(CLOSE_REPLACED, "replaced", "a newer connection of this plugin registered")
         connection.registered()
@@ -229,6 +232,28 @@ class PluginCore:
         self._database.run(lambda database: self._remember(database, guid, declaration.app_name, items))
         self._settings.send(plugin.send, key, declaration, now)
         self.commands.registered(plugin)
+
+    def _compare(self, declaration: Declaration) -> None:
+        """Warn of a changed declaration without a new version (spec octo §6), and of a name used twice (§2)."""
+        guid, version, digest = declaration.app_guid, declaration.version, declaration.digest()
+        for other in self.plugins.values():
+            if other.app_name == declaration.app_name and other.app_guid != guid:
+                log.warning(
+                    "plugins %s and %s have the same appName %s: their metrics and events cannot be told apart",
+                    other.app_guid,
+                    guid,
+                    declaration.app_name,
+                    extra={"app_guid": guid},
+                )
+        before = self._digests.get(guid)
+        if before is not None and before[0] == version and before[1] != digest:
+            log.warning(
+                "plugin %s declares other things than before with the same version %s: give it a new one",
+                declaration.app_name,
+                version,
+                extra={"app_guid": guid},
+            )
+        self._digests[guid] = (version, digest)
 
     def _remember(self, connection: sqlite3.Connection, guid: str, name: str, items: list[Item]) -> None:
         connection.execute("INSERT OR REPLACE INTO plugin VALUES (?, ?)", (guid, name))

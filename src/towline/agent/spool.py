@@ -66,8 +66,8 @@ _KINDS: dict[type, str] = {
 class Outgoing(Protocol):
     """Where the parts of the agent put what is for the hub: the spool, or a printer in the standalone mode."""
 
-    def append(self, lane: Target, items: Iterable[Item]) -> bool:
-        """Take items; False if they are refused, which is counted."""
+    def append(self, lane: Target, items: Iterable[Item], *, at_once: bool = False) -> bool:
+        """Take items; False if they are refused, which is counted. ``at_once``: ``live`` goes without its usual wait."""
         ...
 
     def add(self, connection: sqlite3.Connection, lane: Target, items: Iterable[Item]) -> None:
@@ -97,6 +97,7 @@ class Spool:
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.on_data = on_data
+        self.on_hurry: Callable[[], object] = lambda: None
         self.eager = False
         self.on_eager: Callable[[Flight], object] = lambda _flight: None
         self._database = database
@@ -108,6 +109,7 @@ class Spool:
         self._waiting_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._broken = False
+        self._hurry = False
 
     # -- opening
     # -----------------------------------------------------------------------------------------------------
@@ -155,10 +157,11 @@ class Spool:
         """The last commit failed: items are refused until one succeeds."""
         return self._broken
 
-    def append(self, lane: Target, items: Iterable[Item]) -> bool:
+    def append(self, lane: Target, items: Iterable[Item], *, at_once: bool = False) -> bool:
         """Take items. False if the spool cannot be written; they are then counted in :attr:`refused`.
 
-        ``live`` is committed within 100 ms; ``urgent`` at once and in order.
+        ``live`` is committed within 100 ms, or with ``at_once`` now, and then leaves now with all before it; ``urgent``
+        at once and in order.
         """
         encoded = [(lane, kind_of(item), encode_item(item)) for item in items]
         if self._broken:
@@ -166,7 +169,8 @@ class Spool:
             return False
         self._waiting += encoded
         self._waiting_bytes += sum(len(body) for _, _, body in encoded)
-        if lane == "urgent":
+        self._hurry = self._hurry or at_once
+        if lane == "urgent" or at_once:
             self._commit_soon()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(COMMIT_S, self._commit_soon)
@@ -198,19 +202,22 @@ class Spool:
             self._timer.cancel()
             self._timer = None
         waiting, self._waiting = self._waiting, []
+        hurry, self._hurry = self._hurry, False
         self._waiting_bytes = 0
         if not waiting:
             return None
         future = self._database.run(lambda connection: self._insert(connection, waiting))
-        future.add_done_callback(lambda done: self._committed(done, waiting))
+        future.add_done_callback(lambda done: self._committed(done, waiting, hurry))
         return future
 
-    def _committed(self, future: asyncio.Future[None], waiting: list[Encoded]) -> None:
+    def _committed(self, future: asyncio.Future[None], waiting: list[Encoded], hurry: bool) -> None:
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is None:
             if self._broken:
                 log.info("the spool can be written again")
             self._broken = False
+            if hurry:
+                self.on_hurry()
             self.on_data()
             return
         if not self._broken:
@@ -218,6 +225,7 @@ class Spool:
         self._broken = True
         # What was taken is kept and tried again; what comes meanwhile is refused.
         self._waiting = waiting + self._waiting
+        self._hurry = self._hurry or hurry
         self._waiting_bytes = sum(len(body) for _, _, body in self._waiting)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._commit_soon)

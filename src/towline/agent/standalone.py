@@ -32,7 +32,7 @@ class Printer:
         self._database = database
         self._emit = emit
 
-    def append(self, lane: Target, items: Iterable[Item]) -> bool:
+    def append(self, lane: Target, items: Iterable[Item], *, at_once: bool = False) -> bool:
         for item in items:
             self._emit(describe(item))
         return True
@@ -57,6 +57,8 @@ class Standalone:
         self._directory = tempfile.TemporaryDirectory(prefix="towline-standalone-")
         self._task: asyncio.Task[None] | None = None
         self.plugins = PluginSide(settings, self._database, Printer(self._database, emit), clock)
+        self.plugins.keys.has_hub = False
+        self.plugins.guard.no_key_hint = "give its credential with --credential, or check its appGUID"
         for path in credentials:
             guid, key = read_credential(path)
             self.plugins.keys.add_local(guid, key)

@@ -45,7 +45,9 @@ class Uplink:
         self._wakes: dict[Lane, asyncio.Event] = {lane: asyncio.Event() for lane in LANES}
         self._tasks: list[asyncio.Task[None]] = []
         self._filled_at = float("-inf")
+        self._hurry = asyncio.Event()
         spool.on_data = self._on_data
+        spool.on_hurry = self._hurry.set
         spool.on_eager = self._on_eager
 
     def start(self) -> None:
@@ -159,7 +161,11 @@ class Uplink:
             case "fill":
                 gate = self._gate(lane, now)
                 if gate > 0:
-                    await asyncio.sleep(gate)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(gate):
+                            await self._hurry.wait()
+                if lane == "live":
+                    self._hurry.clear()  # before the fill: what hurries after it began is not in it
                 flight = await self._spool.fill(lane)
                 self._took(lane, sender, flight)
                 if flight is None and not sender.inflight:
@@ -176,7 +182,7 @@ class Uplink:
 
     def _gate(self, lane: Lane, now: float) -> float:
         """Seconds until the lane ``live`` may be flushed again."""
-        if lane != "live":
+        if lane != "live" or self._hurry.is_set():
             return 0.0
         return self._filled_at + self._flush_s - now
 

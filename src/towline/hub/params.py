@@ -22,8 +22,8 @@ from towline.protocols.octo.limits import DEFAULT_LIMITS, SIGNATURE_BYTES
 Params = Mapping[str, object] | Sequence[Mapping[str, object]]
 """``{name: value}`` or octo's ``[{"name", "value"}]``."""
 
-_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
-_TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d")
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 _EPOCH = "0000000000"
 
 
@@ -120,6 +120,8 @@ def _value(param: m.Param, module: ModuleIndex, value: object) -> str | bool:
         return value
     if not isinstance(value, str):
         raise InvalidInput("command.params", f"{param.name} is a string", where=_at(param.name))
+    if "\0" in value:
+        raise InvalidInput("command.params", f"{param.name} contains U+0000", where=_at(param.name))
     if kind in CHOICES:
         choices = _choices(param, module)
         if value not in choices:
@@ -159,7 +161,9 @@ def _check_datetime(param: m.Param, value: str) -> None:
         right = _is_date(day) and _TIME.fullmatch(clock) is not None
     if not right:
         raise InvalidInput(
-            "command.params", f"{value[:40]!r} is not of the form {wanted} (24-hour clock)", where=_at(param.name)
+            "command.params",
+            f"{value[:40]!r} is not of the form {wanted} (24-hour clock), or there is no such day",
+            where=_at(param.name),
         )
 
 

@@ -37,7 +37,7 @@ class Sink:
         self.items: list[tuple[str, Item]] = []
         self.full = False
 
-    def append(self, lane: Target, items: Iterable[Item]) -> bool:
+    def append(self, lane: Target, items: Iterable[Item], *, at_once: bool = False) -> bool:
         if self.full:
             return False
         self.items += [(lane, item) for item in items]
@@ -73,6 +73,9 @@ class FakeConnection:
         return [text for text in self.sent if f'"v2/{name.value}?' in text]
 
 
+_PARAMS = [{"name": name, "displayType": "string", "required": False} for name in ("person", "a")]
+
+
 def declaration(guid: str = GUID) -> Declaration:
     return Declaration.parse(
         {
@@ -85,7 +88,7 @@ def declaration(guid: str = GUID) -> Declaration:
             "modules": [
                 {
                     "moduleName": "room",
-                    "commands": [{"name": "greet", "type": "asynchronous", "params": []}],
+                    "commands": [{"name": "greet", "type": "asynchronous", "params": _PARAMS}],
                     "alarms": [{"name": "hot", "params": []}],
                     "configs": [{"name": "rate", "params": []}],
                 }

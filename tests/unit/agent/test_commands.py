@@ -237,6 +237,42 @@ async def test_one_plugin_runs_anothers_command() -> None:
         assert w.sink.of(CommandStep) == []
 
 
+async def test_a_local_commands_values_are_checked_and_put_in_order() -> None:
+    async with world() as w:
+        target, _ = w.connect(GUID), w.connect(OTHER)
+
+        def ask(number: int, **params: str) -> None:
+            values = tuple(m.ParamValue(name=name, value=value) for name, value in params.items())
+            asked = LocalCommandAsked(OTHER, GUID, f"{OTHER}|{number}", "room", "greet", values)
+            w.desk.local(w.plugins[OTHER], asked)
+
+        ask(1, a="2", person="Buzz")
+        sent = json.loads(target.sent[-1])["params"]["commands"][0]["params"]
+        assert sent == [{"name": "person", "value": "Buzz"}, {"name": "a", "value": "2"}]
+        with pytest.raises(OctoError, match=r"commands\[0\]\.params\.zz: the command declares no such parameter"):
+            ask(2, zz="1")
+        assert len(target.sent) == 1
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_the_client_of_a_local_command_does_not_wait_for_ever(stays: bool) -> None:
+    async with world() as w:
+        _, client = w.connect(GUID), w.connect(OTHER)
+        w.desk.local(w.plugins[OTHER], LocalCommandAsked(OTHER, GUID, f"{OTHER}|1", "room", "greet", ()))
+        if not stays:
+            del w.plugins[GUID]
+        w.clock.advance(60)
+        await w.desk.tick()
+        (ack,) = [json.loads(text)["params"] for text in client.sent]
+        assert (ack["appGUID"], ack["commandId"], ack["commandState"]) == (GUID, f"{OTHER}|1", "ERRORED")
+        assert ack["commandAcks"][0]["result"] == {"error": "the plugin did not answer within 60 s"}
+        if stays:  # too late
+            await w.ack(f"{OTHER}|1", "ACKED", source="local")
+        await w.desk.tick()
+        assert len(client.sent) == 1
+        assert w.sink.of(CommandStep) == []
+
+
 @pytest.mark.parametrize("asked", [(OTHER, "greet"), (GUID, "dance")])
 async def test_a_local_command_needs_its_target(asked: tuple[str, str]) -> None:
     async with world() as w:

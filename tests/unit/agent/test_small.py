@@ -156,7 +156,7 @@ async def test_a_bundled_plugin_is_kept_running(tmp_path: Path, monkeypatch: pyt
         f"import sys, time\nopen({str(seen)!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\ntime.sleep(60)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setitem(PLUGINS, "host", Bundled("fakeplugin", GUID))
+    monkeypatch.setitem(PLUGINS, "host", Bundled("fakeplugin", GUID, "fake"))
     monkeypatch.setattr(bundled, "_LONGEST_WAIT_S", 0.05)
     async with opened() as database:
         keys = Keys(database, ManualClock())

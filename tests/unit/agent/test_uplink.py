@@ -60,11 +60,13 @@ class Hub:
 
 
 @contextlib.asynccontextmanager
-async def world(tmp_path: Path, *, resend_s: float = 15.0) -> AsyncIterator[tuple[Spool, Uplink, Hub]]:
+async def world(
+    tmp_path: Path, *, resend_s: float = 15.0, flush_s: float = 0.01
+) -> AsyncIterator[tuple[Spool, Uplink, Hub]]:
     async with opened(tmp_path / "agent.db") as database:
         spool = Spool(database, limit=1 << 30)
         await spool.open("device")
-        uplink = Uplink(spool, SystemClock(), flush_s=0.01, resend_s=resend_s)
+        uplink = Uplink(spool, SystemClock(), flush_s=flush_s, resend_s=resend_s)
         hub = Hub()
         hub.uplink = uplink
         uplink.start()
@@ -90,6 +92,21 @@ async def test_data_flows_while_the_link_is_up(tmp_path: Path) -> None:
         await until(lambda: any(batch.lane == "urgent" for batch in hub.stored), what="urgent")
         await until(lambda: not spool.flights and spool.size == 0, what="trimmed")
         assert uplink.counters["batches"] == uplink.counters["acked"]
+
+
+async def test_what_hurries_takes_along_what_came_before_it(tmp_path: Path) -> None:
+    async with world(tmp_path, flush_s=3600) as (spool, uplink, hub):
+        await uplink.online({}, hub.send)
+        spool.append("live", [metric(0)])
+        await until(lambda: hub.times() == [0], what="the first, which waits for nothing")
+        for number in (1, 3):  # with the lane asleep, and with its batch still in flight
+            spool.append("live", [metric(number)])
+            spool.append("live", [metric(number + 1)], at_once=True)
+            await until(lambda: len(hub.times()) > number + 1, what="at once")  # noqa: B023
+            assert hub.times() == list(range(number + 2))
+        spool.append("live", [metric(5)])
+        await spool.commit()
+        assert len(hub.times()) == 5
 
 
 async def test_an_unacknowledged_batch_goes_again_with_its_sequence(tmp_path: Path) -> None:

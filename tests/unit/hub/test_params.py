@@ -64,6 +64,7 @@ def test_values_come_in_declaration_order_from_either_form() -> None:
         ({}, [param("text", required=True)], "$.params.text", "is required"),
         ({"text": ""}, [param("text", required=True)], "$.params.text", "is required"),
         ({"text": 5}, [TEXT], "$.params.text", "is a string"),
+        ({"text": "a\0b"}, [TEXT], "$.params.text", "contains U\\+0000"),
         ({"text": True}, [TEXT], "$.params.text", "is a string"),
         ({"a": "1"}, [param("a"), param("b", requiredOn="a")], "$.params.b", "required when a has a value"),
         ({"s": "maybe"}, [param("s", "switch", displayValues=["no", "yes"])], "$.params.s", "none of s's values"),
@@ -98,9 +99,9 @@ def test_required_on_asks_nothing_without_the_other() -> None:
         (
             "YYYY-MM-DD",
             ["2026-02-28", "2024-02-29"],
-            ["2026-02-29", "2026-2-28", "2026-02-28 ", "2026-02-28 10:00", "x"],
+            ["2026-02-29", "2026-2-28", "٢٠٢٦-٠١-٠١", "2026-02-28 ", "2026-02-28 10:00", "x"],
         ),
-        ("HH:MM", ["00:00", "23:59"], ["24:00", "7:30", "12:60", "2026-01-01 10:00"]),
+        ("HH:MM", ["00:00", "23:59"], ["24:00", "7:30", "0٧:30", "12:60", "2026-01-01 10:00"]),
         ("YYYY-MM-DD HH:MM", ["2026-02-28 10:00"], ["2026-02-28", "10:00", "2026-02-28T10:00", "2026-02-28  10:00"]),
     ],
 )

@@ -21,6 +21,9 @@ AUTHORIZATION = b"?authorization="
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
 _COLON = re.compile(rb"[ \t\r\n]*:")
 _METHOD = re.compile(r"(v[0-9]+)/([A-Za-z]+)")
 
@@ -78,9 +81,20 @@ def decode_tree(data: bytes) -> Any:
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError) as exc:
-        raise OctoError(Reason.PARSE, f"not JSON: {exc}") from None
+        raise OctoError(Reason.PARSE, _why_not_json(data, str(exc))) from None
+    except ArithmeticError:  # an exponent that not even a decimal can hold
+        raise OctoError(Reason.PARSE, "not JSON that we read: a number is out of range") from None
     except RecursionError:
         raise OctoError(Reason.PARSE, "not JSON that we read: nested too deeply") from None
+
+
+def _why_not_json(data: bytes, problem: str) -> str:
+    # The library says of half a character that the input was cut off, whatever follows it.
+    if ("truncated" in problem or "surrogate" in problem) and _LONE_SURROGATE.search(data):
+        return "not JSON that we read: half a character (a lone surrogate)"
+    if "out of range" in problem:
+        return "not JSON that we read: a number is out of range"
+    return f"not JSON: {problem}"
 
 
 def locate_method(frame: bytes) -> tuple[int, int]:
@@ -167,15 +181,17 @@ def parse_method(method: str) -> tuple[str, Name]:
     return match[1], Name(match[2])
 
 
-def _refuse_nul(node: Any, path: str) -> None:
+def _refuse_nul(params: dict[str, Any], path: str) -> None:
     # Databases refuse U+0000 in text; refusing it here keeps one plugin from spoiling a whole batch.
-    if isinstance(node, str):
-        if "\0" in node:
-            raise OctoError(Reason.SCHEMA, "text must not contain U+0000", where=path)
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            _refuse_nul(key, path)
-            _refuse_nul(value, f"{path}.{key}")
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            _refuse_nul(value, f"{path}[{index}]")
+    # No recursion: the reader nests deeper than Python calls.
+    waiting: list[tuple[Any, str]] = [(params, path)]
+    while waiting:
+        node, at = waiting.pop()
+        if isinstance(node, str):
+            if "\0" in node:
+                raise OctoError(Reason.SCHEMA, "text must not contain U+0000", where=at)
+        elif isinstance(node, dict):
+            waiting.extend((key, at) for key in node)
+            waiting.extend((value, f"{at}.{key}") for key, value in node.items())
+        elif isinstance(node, list):
+            waiting.extend((value, f"{at}[{index}]") for index, value in enumerate(node))

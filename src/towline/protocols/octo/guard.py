@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from towline.protocols.octo.command import CommandBook
 from towline.protocols.octo.errors import OctoError, Reason
@@ -86,10 +88,15 @@ class Guard:
     :ivar limits: the limits of every session
     :ivar refused: refused frames by reason
     :ivar accepted: accepted frames by method name
+    :ivar no_key_hint: what a plugin is told whose key this device has not
+
+    :param reserved: appName → the one appGUID that may use it
     """
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, *, reserved: Mapping[str, str] = MappingProxyType({})) -> None:
         self.limits = limits
+        self.no_key_hint = "create the plugin's credential at the hub, or check its appGUID"
+        self._reserved = reserved
         self.refused: Counter[Reason] = Counter()
         self.accepted: Counter[str] = Counter()
         self._plugins: dict[str, PluginMemory] = {}
@@ -101,6 +108,17 @@ class Guard:
         if memory is None:
             memory = self._plugins[key] = PluginMemory(self.limits)
         return memory
+
+    def check_name(self, app_name: str, app_guid: str) -> None:
+        """Metrics and events are kept by appName: nobody writes into those of a reserved one.
+
+        :raises OctoError: ``schema``
+        """
+        holder = self._reserved.get(app_name, app_guid)
+        if holder != app_guid:
+            raise OctoError(
+                Reason.SCHEMA, f"the name {app_name!r} is reserved for plugin {holder}", where="$.params.appName"
+            )
 
     def forget(self, app_guid: str) -> None:
         """Drop a plugin whose credential was revoked."""

@@ -212,7 +212,7 @@ class Session:
                 Reason.KEY,
                 f"sign error: this device has no access key for plugin {seen.signer}",
                 where="$.params.appGUID",
-                hint="create the plugin's credential at the hub, or check its appGUID",
+                hint=self.guard.no_key_hint,
             )
         if self.app_guid is not None and seen.signer != self.app_guid:
             raise OctoError(Reason.BINDING, f"this connection belongs to plugin {self.app_guid}")
@@ -241,6 +241,7 @@ class Session:
         if first:
             memory.calls.take(now_us)
         declaration = Declaration.parse(seen.envelope.params, self._limits)
+        self.guard.check_name(declaration.app_name, declaration.app_guid)
         self._memory, self.app_guid, self.declaration = memory, declaration.app_guid, declaration
         return Registered(declaration, first)
 

@@ -37,9 +37,9 @@ US = 1_000_000
 
 _HUNDREDTH = Decimal("0.01")
 _DATETIME = {
-    "YYYY-MM-DD": (re.compile(r"\d{4}-\d\d-\d\d"), "%Y-%m-%d"),
-    "HH:MM": (re.compile(r"\d\d:\d\d"), "%H:%M"),
-    "YYYY-MM-DD HH:MM": (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d"), "%Y-%m-%d %H:%M"),
+    "YYYY-MM-DD": (re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"), "%Y-%m-%d"),
+    "HH:MM": (re.compile(r"[0-9]{2}:[0-9]{2}"), "%H:%M"),
+    "YYYY-MM-DD HH:MM": (re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}"), "%Y-%m-%d %H:%M"),
 }
 
 
@@ -97,7 +97,9 @@ def parse_epoch(text: str, where: str) -> int:
     """
     if EPOCH.fullmatch(text) is None:
         raise OctoError(
-            Reason.SCHEMA, f"{text[:40]!r} is no epoch: decimal seconds since 1970 as a string", where=where
+            Reason.SCHEMA,
+            f"{text[:40]!r} is no epoch: decimal seconds (not milliseconds) since 1970, at most 11 digits, as a string",
+            where=where,
         )
     return int(text) * US
 
@@ -296,14 +298,12 @@ def _check_param(index: ModuleIndex, spec: m.Param, value: Any, at: str, limits:
             raise OctoError(Reason.SCHEMA, f"{value[:60]!r} is none of {listed}", where=at)
     elif display == "datetime":
         pattern, form = _DATETIME[spec.display_format]
+        if pattern.fullmatch(value) is None:
+            raise OctoError(Reason.SCHEMA, f"{value[:40]!r} is not of the form {spec.display_format}", where=at)
         try:
-            if pattern.fullmatch(value) is None:
-                raise ValueError
             datetime.strptime(value, form)
         except ValueError:
-            raise OctoError(
-                Reason.SCHEMA, f"{value[:40]!r} is not of the form {spec.display_format}", where=at
-            ) from None
+            raise OctoError(Reason.SCHEMA, f"there is no such day or time as {value}", where=at) from None
     elif display == "temperature" and METRIC.fullmatch(value) is None:
         raise OctoError(Reason.SCHEMA, f"{value[:40]!r} is no temperature in Kelvin such as 301.15", where=at)
     return value
@@ -326,9 +326,10 @@ def _undeclared(what: str, name: str, module: ModuleIndex, at: str) -> OctoError
 
 
 def _time(text: str, epoch_us: int, at: str, rules: Rules) -> int:
-    if not text:
+    # "0" is what programs write that know no time; the message's own epoch cannot be that old.
+    time_us = parse_epoch(text, f"{at}.time") if text else 0
+    if time_us == 0:
         return epoch_us
-    time_us = parse_epoch(text, f"{at}.time")
     window = rules.limits.epoch_window_s * US
     if window and time_us > rules.now_us + window:
         raise OctoError(

@@ -29,6 +29,9 @@ def test_a_frame_in_parts() -> None:
         (b'{"a":"\xff"}', Reason.PARSE),
         (b'{"a":1}{', Reason.PARSE),
         (b"[" * 50_000, Reason.PARSE),
+        (GOOD.replace(b"1.50", b"1e99999999999999999999"), Reason.PARSE),
+        (GOOD.replace(b"1.50", b"9" * 5000), Reason.PARSE),
+        (GOOD.replace(b"1.50", b"[" * 900 + b'"\\u0000"' + b"]" * 900), Reason.SCHEMA),
         (b"[]", Reason.BATCH),
         (b"[" + GOOD + b"]", Reason.BATCH),
         (b"5", Reason.ENVELOPE),
@@ -70,3 +73,20 @@ def test_a_trailing_newline_is_no_method() -> None:
 def test_lone_surrogates_are_a_parse_error() -> None:
     with pytest.raises(OctoError):
         decode_tree(b'"\\ud800"')
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b'"\\ud800"', "half a character"),
+        (b'"\\ud800x"', "half a character"),
+        (b'"\\udc00"', "half a character"),
+        (b"1e99999999999999999999", "a number is out of range"),
+        (b"9" * 5000, "a number is out of range"),
+        (b'"abc', "truncated"),
+        (b'"\\ud83d\\ude00', "truncated"),
+    ],
+)
+def test_what_is_no_json_says_why(value: bytes, words: str) -> None:
+    with pytest.raises(OctoError, match=words):
+        parse_envelope(GOOD.partition(b"1.50")[0] + value)

@@ -75,6 +75,17 @@ def test_a_refused_second_registration_keeps_the_first() -> None:
     assert harness.session.declaration is before
 
 
+def test_a_reserved_name_is_for_its_plugin_alone() -> None:
+    harness = Harness(guard=Guard(reserved={"ours": OTHER, "mine": GUID}))
+    before = harness.session.declaration
+    result = harness.send(Name.UPDATE, changed("appName", "ours"))
+    assert reason(result) is Reason.SCHEMA
+    assert isinstance(result, ErrorReply)
+    assert f"$.params.appName: the name 'ours' is reserved for plugin {OTHER}" in result.message
+    assert harness.session.declaration is before
+    assert isinstance(harness.send(Name.UPDATE, changed("appName", "mine")), Registered)
+
+
 def test_states_metrics_events_alerts() -> None:
     harness = Harness()
     states = harness.send(Name.STATE, STATE)

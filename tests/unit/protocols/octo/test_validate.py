@@ -132,6 +132,15 @@ def test_metrics_events_and_alerts() -> None:
     assert v.check_alerts(MODULE, [alert], NOW, RULES) == (v.AlertChange("hot", "trigger", "", NOW),)
 
 
+def test_a_time_of_zero_is_no_time() -> None:
+    (state,) = v.check_states(MODULE, [m.StateItem(name="status", value="x", time="0")], NOW, RULES)
+    assert state.time_us == NOW
+
+
+def test_an_epoch_in_milliseconds_is_told_what_it_is() -> None:
+    assert "(not milliseconds) since 1970, at most 11 digits" in refused(lambda: v.parse_epoch("1795951506157", "$"))
+
+
 def test_undeclared_names_and_wrong_actions() -> None:
     metric = m.MetricItem(name="nope", value="1")
     event = m.EventItem(name="nope")
@@ -169,7 +178,8 @@ def test_commands_come_in_declaration_order() -> None:
         ("main", "all_kinds", {"power": "on"}, "$.params.outlet: a value is required"),
         ("main", "all_kinds", {"power": "maybe"}, "$.params.power: 'maybe' is none of off, on"),
         ("main", "all_kinds", {"outlet": "C"}, "$.params.outlet: 'C' is none of A, B"),
-        ("main", "all_kinds", {"day": "2026-02-30"}, "$.params.day: '2026-02-30' is not of the form YYYY-MM-DD"),
+        ("main", "all_kinds", {"day": "2026-02-30"}, "$.params.day: there is no such day or time as 2026-02-30"),
+        ("main", "all_kinds", {"day": "٢٠٢٦-٠١-٠١"}, "is not of the form YYYY-MM-DD"),
         ("main", "all_kinds", {"day": "2026-2-3"}, "YYYY-MM-DD"),
         ("main", "all_kinds", {"terms": "yes"}, "$.params.terms: a tos value is true or false"),
     ],
