@@ -68,9 +68,9 @@ def nats() -> Iterator[NatsServer]:
     server.stop()
 
 
-def node(folder: Path, url: str, drain: float) -> GatewayProcess:
+def node(folder: Path, url: str, drain: float, entry: str = ENTRY) -> GatewayProcess:
     folder.mkdir()
-    (folder / "entry.py").write_text(ENTRY)
+    (folder / "entry.py").write_text(entry)
     (folder / "raw.py").write_text(RAW_ENTRY)
     text = SETTINGS.format(url=url, drain=drain).replace("{{", "{").replace("}}", "}")
     return GatewayProcess(folder, text, "raw")
@@ -221,3 +221,41 @@ async def test_told_twice_it_ends_at_once(tmp_path: Path, nats: NatsServer, seco
     finally:
         process.close()
         clients.abort()
+
+
+LEAVING = """
+import asyncio
+
+def on_handshake(conn, handshake):
+    conn.send(conn.id)
+
+async def on_message(conn, message):
+    pass
+
+async def on_close(conn, error):
+    await asyncio.sleep(0.3)
+    conn.queue.push("closed", conn.id)
+"""
+
+
+async def test_consumers_hear_of_the_clients_that_the_end_sent_away(tmp_path: Path, nats: NatsServer) -> None:
+    process = node(tmp_path / "node", nats.url, 0, LEAVING)
+    clients = Clients(process.ports["clients"])
+    await clients.come(15)
+    silent = [await stubborn(process.ports["clients"]) for _ in range(5)]
+    heard = []
+    async with connect(f"ws://127.0.0.1:{process.ports['api']}/ws/v1") as consumer:
+        await consumer.send(json.dumps({"m": "queue.pop", "p": {"t": ["closed"]}, "i": 1}))
+        await consumer.recv()
+        process.process.terminate()
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                heard.append(json.loads(await consumer.recv())["p"]["d"])
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 3000
+    assert await asyncio.to_thread(process.process.wait, 15) == 0
+    assert len(heard) == len(set(heard)) == 20
+    assert set(clients.ids) <= set(heard)
+    assert "still waited" not in process.output()
+    for _, writer in silent:
+        writer.close()

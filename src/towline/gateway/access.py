@@ -91,6 +91,8 @@ class Access:
         return _ALL
 
     def _host_allowed(self, host: str) -> bool:
+        if not host:  # not a browser, which is what the rule is about: they always say it
+            return True
         name = host.strip().lower()
         if name.startswith("["):
             name = name[1:].partition("]")[0]

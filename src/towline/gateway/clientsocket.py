@@ -130,6 +130,8 @@ class ClientListener(WSListener):
             self._queue().append(_Closed(error))
         else:
             self._closed(error)
+        if self._busy is not None:
+            port.finishing(self._busy)
 
     def pause_writing(self) -> None:
         connection = getattr(self, "_conn", None)

@@ -113,16 +113,22 @@ class DurableTopics:
 
     :param now: monotonic seconds
     :param number: the node's number now, −1 while it has none
+    :param origin: as that of :class:`~towline.gateway.leases.Leases`
     """
 
     def __init__(
-        self, store: TopicStore, rules: dict[str, Rule], now: Callable[[], float], number: Callable[[], int]
+        self,
+        store: TopicStore,
+        rules: dict[str, Rule],
+        now: Callable[[], float],
+        number: Callable[[], int],
+        origin: str = "",
     ) -> None:
         self._store = store
         self._now = now
         self._number = number
         self._node = -1
-        self._leases = Leases(rules)
+        self._leases = Leases(rules, origin)
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._wakes = {name: asyncio.Event() for name in rules}
         self._extended_at: dict[str, float] = {}

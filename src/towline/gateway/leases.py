@@ -109,11 +109,16 @@ class Given(NamedTuple):
 
 
 class Leases:
-    """All durable topics of a node."""
+    """All durable topics of a node.
 
-    def __init__(self, rules: dict[str, Rule]) -> None:
+    :param origin: begins every token. Consumers keep tokens over a restart or a change of nodes, and one of another process
+        must not name a message of this one.
+    """
+
+    def __init__(self, rules: dict[str, Rule], origin: str = "") -> None:
         self.topics = {name: LeasedTopic(name, rule) for name, rule in rules.items()}
         self.members: dict[Consumer, Member] = {}
+        self._origin = origin
         self._tokens = count(1)
 
     # -- consumers
@@ -180,7 +185,7 @@ class Leases:
         return Given(delivered, again, written)
 
     def _lease(self, topic: LeasedTopic, member: Member, delivery: Delivery, deadline: float) -> bytes:
-        token = str(next(self._tokens))
+        token = f"{self._origin}{next(self._tokens)}"
         topic.leases[token] = member.leases[token] = Lease(token, member, delivery, deadline)
         member.unacked[topic.name] += 1
         return durable_event(delivery.node, delivery.client_id, topic.name, delivery.data, token, delivery.deliveries)

@@ -120,6 +120,7 @@ class ClientPort:
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
         self.clients: dict[Client, None] = {}
+        self._finishing: set[asyncio.Task[None]] = set()
         self.counters = PortCounters()
         self.draining = False
         self.address: tuple[str, int] = ("", 0)
@@ -261,6 +262,16 @@ class ClientPort:
         """A client is gone."""
         self.clients.pop(client, None)
         self._wheel.remove(client)
+
+    def finishing(self, task: asyncio.Task[None]) -> None:
+        """A client is gone; its callbacks, the last of which is ``on_close``, are not done yet."""
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are clients, or callbacks of some that have gone."""
+        return bool(self.clients or self._finishing)
 
     def _tick(self) -> None:
         self.now = now = self.loop.time()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from towline.bus.base import Endpoint, Member
+from towline.bus.base import MAX_PAYLOAD, Endpoint, Member
 from towline.errors import InvalidInput
 from towline.gateway.answers import Answers, Waiting
 from towline.gateway.connections import Connection, Realm, decode_arguments, execute_call
@@ -42,6 +42,11 @@ from towline.protocols.connmix.mesh import (
 
 if TYPE_CHECKING:
     from towline.gateway.connections import Kind
+
+
+MAX_CALL_BYTES = MAX_PAYLOAD - 256
+"""Longest ``conn.call``: its function, client and arguments as JSON are one message of the bus. The same for a client of this
+node, or a call would depend on where its client is."""
 
 
 class Outcome(NamedTuple):
@@ -169,6 +174,11 @@ class Mesh:
 
     def call_then(self, client_id: str, function: str, arguments: list[Any], done: Callable[[Done], object]) -> None:
         """``conn.call`` on a client of any node, and call ``done`` once."""
+        text = msgspec.json.encode(arguments)
+        size = len(text) + len(function.encode()) + len(client_id.encode())
+        if size > MAX_CALL_BYTES:
+            done(Done(f"the call has {size} bytes; at most {MAX_CALL_BYTES} go to a client's node"))
+            return
         connection = self._realm.connections.get(client_id)
         if connection is not None:
             done(Done(execute_call(connection, function, arguments)))
@@ -178,7 +188,6 @@ class Mesh:
         if address is None:
             done(nowhere)
             return
-        text = msgspec.json.encode(arguments)
         reached = self._tell([address], lambda seq: Call(seq, client_id, function, text))
         if reached is None:
             done(nowhere)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Literal
@@ -46,8 +47,11 @@ log = logging.getLogger("towline.gateway")
 TICK_S = 1.0
 """How often offers of messages to other nodes, and clients that are behind, are looked after."""
 
+ANSWER_S = 2.0
+"""How long a node that stops waits for clients, then for back ends, to answer its close."""
+
 FINISH_S = 2.0
-"""How long a node that stops waits for consumers to take what waits in topics."""
+"""How long it then waits for entries' ``on_close``, and for consumers to take what waits in topics."""
 
 
 class Node:
@@ -91,7 +95,8 @@ class Node:
         self.queues = Queues(settings.queue, settings.max_push_bytes, lambda: self.number)
         if self._topics is not None:
             rules = declared(settings.queue)[1]
-            self.queues.durable = DurableTopics(self._topics, rules, loop.time, lambda: self.number)
+            origin = f"{secrets.token_urlsafe(6)}."
+            self.queues.durable = DurableTopics(self._topics, rules, loop.time, lambda: self.number, origin)
         self.realm.queues = self.queues
         self.queue_mesh = QueueMesh(self.queues, loop.time, lambda: self.mesh.others)
         self.mesh.on_queue = self.queue_mesh.on_message
@@ -192,16 +197,16 @@ class Node:
         if durable is not None:
             durable.drain()
         await self._drain()
-        await _settled(lambda: not self.queues.moving, FINISH_S)
+        await _settled(lambda: not any(port.clients for port in self.ports) and not len(self.links), ANSWER_S)
+        for port in self.ports:
+            port.abort_all()
+        # Consumers go last: what entries push when their clients leave is for them too.
+        await _settled(lambda: not any(port.busy for port in self.ports) and not self.queues.moving, FINISH_S)
         self.sockets.close()
         for api in self._apis():
             api.close()
-        await _settled(
-            lambda: not any(port.clients for port in self.ports) and not self.server.protocols and not len(self.links),
-            2.0,
-        )
+        await _settled(lambda: not self.server.protocols, ANSWER_S)
         for port in self.ports:
-            port.abort_all()
             await port.close_entry()
         for api in self._apis():
             api.abort_all()

@@ -154,7 +154,8 @@ class PushSocket(asyncio.Protocol):
         """Have what the user may do now; end when that is nothing."""
         request = self._request_was
         grant = access.check(request.headers, request.query, request.remote_ip)
-        if isinstance(grant, Denied) or "read" not in grant.roles:
+        needed = "write" if self._consumes else "read"  # taking messages needs write (spec connmix §2.4)
+        if isinstance(grant, Denied) or needed not in grant.roles:
             self.close(ACCESS_ENDED.code, ACCESS_ENDED.reason, ACCESS_ENDED.cause)
         else:
             self._write_role = "write" in grant.roles

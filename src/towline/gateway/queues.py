@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from towline.errors import Conflict, InvalidInput
+from towline.errors import Conflict, InvalidInput, Unavailable
 from towline.gateway.durable import Acked, DurableTopics, not_durable
 from towline.gateway.leases import Consumer
 from towline.protocols.connmix.replies import event_data, pop_event
@@ -117,6 +117,7 @@ class Queues:
         self.counters = QueueCounters()
         self.elsewhere: Elsewhere | None = None
         self.durable: DurableTopics | None = None
+        self._over = False
 
     # -- producers
 
@@ -125,7 +126,7 @@ class Queues:
 
         A text that holds a JSON object or array is embedded as it is; any other text is a JSON string; other values are
         encoded as JSON. QueueFull ``queue.full``, ``queue.bytes``, ``queue.topics``; InvalidInput ``queue.topic``,
-        ``queue.data``, ``queue.too_long``; ``queue.durable``: that topic needs :meth:`put`. A refused message is counted.
+        ``queue.data``, ``queue.too_long``, ``queue.durable`` (needs :meth:`put`); Unavailable ``queue.draining``. All counted.
         """
         text = self._checked(topic, data)
         found = self.topics.get(topic)
@@ -158,6 +159,9 @@ class Queues:
 
     def _checked(self, topic: str, data: object) -> bytes:
         refused = self.counters.refused
+        if self._over:
+            refused["draining"] += 1
+            raise Unavailable("queue.draining", "the node is going down")
         if not isinstance(topic, str) or not topic or not _fits(topic):
             refused["topic"] += 1
             raise InvalidInput("queue.topic", f"a topic is a text of 1 to {MAX_NAME_BYTES} bytes")
@@ -355,7 +359,8 @@ class Queues:
         return len(self._consumers)
 
     def discard(self) -> int:
-        """The node stops: forget what waits, and say how much it was."""
+        """The node stops: forget what waits, and say how much it was. Pushes are refused from now on."""
+        self._over = True
         left = sum(len(topic.items) for topic in self.topics.values())
         self.counters.discarded += left
         self.topics.clear()

@@ -16,6 +16,9 @@ PATIENCE_S = 0.005
 TURN_PACKETS = 100
 """Packets of one client in one turn of the loop; then the others have theirs."""
 
+PACKET_HEAD = 1024
+"""What a protocol may put around a message: a packet is longer by this than ``max_message_bytes`` allows a message to be."""
+
 LINGER_S = 1.0
 """How long a closing socket waits for the client's own end: closing at once, with bytes unread, would take back the last
 bytes sent."""

@@ -18,7 +18,7 @@ from towline.gateway.entries.base import ENTRY_FAILURES, is_cancelled
 from towline.gateway.entries.buffer import Buffer
 from towline.gateway.rated import pace, rate_of
 from towline.gateway.rawconnection import RawConnection
-from towline.gateway.rawlimits import LINGER_S, PATIENCE_S, READ_AHEAD, TURN_PACKETS, WINDOW
+from towline.gateway.rawlimits import LINGER_S, PACKET_HEAD, PATIENCE_S, READ_AHEAD, TURN_PACKETS, WINDOW
 from towline.gateway.wsglue import CLOSE_WAIT_S, peer_address
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class RawClient(asyncio.Protocol):
             self._lost = (error,)
         else:
             self._start(self._callback("on_close", error))
+        if self._busy is not None:
+            port.finishing(self._busy)
 
     def pause_writing(self) -> None:
         connection = getattr(self, "_conn", None)
@@ -275,7 +277,7 @@ class RawClient(asyncio.Protocol):
 
     def _packet_size(self) -> Generator[Awaitable[Any], Any, int]:
         """The length of the packet at the buffer's beginning, 0 when it is not there or the connection is to end."""
-        limit = self._port.settings.max_message_bytes
+        limit = self._port.settings.max_message_bytes + PACKET_HEAD
         window = WINDOW
         while not self._conn.closing:
             buffer, size = self._buffer, len(self._buffer)

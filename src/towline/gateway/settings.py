@@ -206,7 +206,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             extra={"live": True},
         ),
     ] = ()
-    max_message_bytes: Annotated[MessageBytes, Meta(description="Longest message from a client")] = 64 * 1024
+    max_message_bytes: Annotated[
+        MessageBytes, Meta(description="Longest message from a client; a raw packet may have 1024 bytes more around it")
+    ] = 64 * 1024
     max_push_bytes: Annotated[
         int, Meta(description="Longest data of one send or publish; what a bus message can carry", ge=1, le=250_000)
     ] = 240 * 1024

@@ -178,12 +178,18 @@ def test_users_and_level_follow_the_file_and_nobody_is_cut_off(gateway: Gateway)
             anonymous.recv(5)
         assert ended.value.rcvd is not None
         assert ended.value.rcvd.code == 3530
-        with gateway.api_socket("user:pass") as known:
+        with gateway.api_socket("user:pass") as known, gateway.api_socket("user:pass") as consumer:
+            consumer.send('{"m":"queue.pop","p":{"t":["x"]},"i":1}')
+            assert '"r":{"s":true}' in str(consumer.recv(5))
             gateway.save(gateway.text.replace("        - write\n", ""))
             gateway.says("settings changed", 2)
             assert gateway.publish(auth=user).status_code == 403
             known.send('{"m":"mesh.publish","p":{"c":"x","d":"y"},"i":1}')
             assert '"c":403' in str(known.recv(5))
+            with pytest.raises(ConnectionClosed) as ended:  # it may take no more messages
+                consumer.recv(5)
+            assert ended.value.rcvd is not None
+            assert ended.value.rcvd.code == 3530
         client.send("still here")
         assert client.recv(5) == "Hello,World!"
 

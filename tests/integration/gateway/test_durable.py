@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import urllib.request
 from pathlib import Path
@@ -49,16 +50,18 @@ async def test_a_dialogue_to_the_letter(tmp_path: Path) -> None:
         await consumer.send('{"m":"queue.pop","p":{"t":["orders","memory"]},"i":1}')
         assert await consumer.recv() == '{"E":null,"r":{"s":true},"i":1}'
         number = node.nodes()[0]["id"]
-        assert await consumer.recv() == (
-            f'{{"e":"queue.pop","p":{{"n":{number},"c":"15","t":"orders","d":{{"number":1}},"a":"1","r":1}},"id":null}}'
+        event = str(await consumer.recv())
+        token = json.loads(event)["p"]["a"]
+        assert event == (
+            f'{{"e":"queue.pop","p":{{"n":{number},"c":"15","t":"orders","d":{{"number":1}},"a":"{token}","r":1}},"id":null}}'
         )
         node.queues.push("memory", "plain", "16")
         assert await consumer.recv() == (
             f'{{"e":"queue.pop","p":{{"n":{number},"c":"16","t":"memory","d":"plain"}},"id":null}}'
         )
-        await consumer.send('{"m":"queue.ack","p":{"a":["1","77"]},"i":2}')
+        await consumer.send(f'{{"m":"queue.ack","p":{{"a":["{token}","77"]}},"i":2}}')
         assert await consumer.recv() == '{"E":null,"r":{"s":1,"f":1},"i":2}'
-        await consumer.send('{"m":"queue.ack","p":{"a":["1"]},"i":3}')
+        await consumer.send(f'{{"m":"queue.ack","p":{{"a":["{token}"]}},"i":3}}')
         assert await consumer.recv() == '{"E":null,"r":{"s":0,"f":1},"i":3}'
         await consumer.send('{"m":"queue.nack","p":{"a":["9"],"w":1.5},"i":4}')
         assert await consumer.recv() == '{"E":null,"r":{"s":0,"f":1},"i":4}'
@@ -102,6 +105,18 @@ async def test_entries_push_and_it_survives_the_node(tmp_path: Path) -> None:
         assert found[:2] == ["of python", {"text": "of lua"}]
         assert [one["frame"]["data"] for one in found[2:]] == [f"forward {number}" for number in range(40)]
         await consumer.close()
+
+
+async def test_a_token_of_a_former_life_is_no_token(tmp_path: Path) -> None:
+    async with durable_node(tmp_path) as node:
+        await put(node, "orders", "A", "B", "C")
+        first, second, _ = await (await consume(node, "orders")).events(3)
+    async with durable_node(tmp_path) as node:
+        back_end = await consume(node, "orders")
+        assert [event["d"] for event in await back_end.events(3)] == ["A", "B", "C"]
+        assert await back_end.ack(first, second) == {"s": 0, "f": 2}
+        assert topics(node).depth("orders")[0] == 3
+        await back_end.close()
 
 
 async def test_a_full_topic_and_a_closed_store_are_errors(tmp_path: Path) -> None:

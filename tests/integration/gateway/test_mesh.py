@@ -18,7 +18,7 @@ from tests.helpers import until
 from tests.unit.bus.conftest import World
 from towline.bus.base import Member
 from towline.clock import SystemClock
-from towline.gateway.mesh import Done, Outcome
+from towline.gateway.mesh import MAX_CALL_BYTES, Done, Outcome
 from towline.gateway.node import Node
 from towline.gateway.settings import GatewaySettings
 
@@ -220,3 +220,19 @@ async def test_late_and_strange_answers_are_counted(nodes: list[Node], world: Wo
         assert endpoint.send(address, payload)
     await until(lambda: node.mesh.answers.late == 1 and node.mesh.counters.format_errors == 3)
     await until(lambda: node.links.counters.unknown == 1)
+
+
+async def test_a_call_has_one_limit_wherever_its_client_is(nodes: list[Node]) -> None:
+    async def call(node: Node, function: str, arguments: list[object]) -> str:
+        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        node.mesh.call_then(client_id, function, arguments, future.set_result)
+        return (await future).problem
+
+    async with client(nodes[0]) as ann:
+        client_id = str(await ann.recv())
+        value = "x" * (MAX_CALL_BYTES - len('["key",""]') - len("set_context_value") - len(client_id))
+        for node in nodes:
+            assert await call(node, "set_context_value", ["key", value]) == ""
+            problem = f"the call has {MAX_CALL_BYTES + 1} bytes; at most {MAX_CALL_BYTES} go"
+            assert (await call(node, "set_context_value", ["key", value + "x"])).startswith(problem)
+            assert "at most" in await call(node, "f" * MAX_CALL_BYTES, [])

@@ -94,9 +94,9 @@ async def test_a_length_before_the_packet_is_waited_for(entry: str, dial: Dial) 
         (b"?", "failed", 1),
         (b"@", "failed", 1),
         (b"bad\n", "failed", 1),
-        (b"x" * 3000, "too_big", 0),
-        (b"x" * 3000 + b"\n", "too_big", 0),
-        (b"#02000", "too_big", 0),
+        (b"x" * 4000, "too_big", 0),
+        (b"x" * 4000 + b"\n", "too_big", 0),
+        (b"#04000", "too_big", 0),
     ],
 )
 async def test_what_the_protocol_refuses_ends_the_connection(
