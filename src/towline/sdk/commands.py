@@ -102,10 +102,18 @@ class CommandRunner:
         if spec.refuse is None:
             return None
         try:
-            return spec.refuse(**arguments(spec.refuse, call))
+            answer: object = spec.refuse(**arguments(spec.refuse, call))
         except Exception as exc:
             log.exception("checking command %s failed", call.name)
             return _words(exc)
+        if answer is None or isinstance(answer, str):
+            return answer
+        if inspect.iscoroutine(answer):
+            answer.close()  # or Python warns that nobody awaited it
+        # A check that does not work must not let the command through.
+        problem = f"refuse= must return a text or None, not {type(answer).__name__}"
+        log.error("checking command %s failed: %s", call.name, problem)
+        return problem
 
     async def _run(self, command: m.Command, handler: Handler, call: Call) -> None:
         try:

@@ -251,6 +251,11 @@ class Plugin:
         return self._connection.refusals
 
     @property
+    def ignored(self) -> int:
+        """Messages from the agent that were not taken: not its own, or with a fault; the log says which."""
+        return self._connection.ignored
+
+    @property
     def calls_left(self) -> int:
         """Calls left in this hour, the reserve for acks and alerts included."""
         return self._connection.outbox.left(self._clock.now_us())

@@ -18,9 +18,9 @@ from towline.sdk import Command as Declared
 from towline.sdk import Credential, Plugin
 
 
-def plugin_of(handler: Any) -> Plugin:
+def plugin_of(handler: Any, refuse: Any = None) -> Plugin:
     plugin = Plugin(Credential(app_guid=GUID, access_key=KEY), name="one", version="1.0.0")
-    plugin.module(commands=[Declared("work", handler=handler)])
+    plugin.module(commands=[Declared("work", handler=handler, refuse=refuse)])
     return plugin
 
 
@@ -133,3 +133,18 @@ async def test_the_agent_takes_every_answer(handler: Any) -> None:
     for item in plugin._connection.outbox._urgent:
         taken = agent.send(item.name, {**item.params, "epoch": str(NOW // 1_000_000)})
         assert isinstance(taken, CommandAcked), taken
+
+
+@pytest.mark.parametrize(
+    ("refuse", "reason"),
+    [
+        (lambda: bad_error(), "refuse= must return a text or None, not coroutine"),
+        (lambda: False, "refuse= must return a text or None, not bool"),
+        (lambda: "not 'a\0b'", "not 'a\ufffdb'"),
+    ],
+    ids=["coroutine", "bool", "nul"],
+)
+def test_whatever_a_check_gives_the_command_is_rejected(refuse: Any, reason: str) -> None:
+    plugin = plugin_of(no_json, refuse)
+    plugin._received(Name.COMMAND, command())
+    assert answers(plugin) == [("REJECTED", {"reason": reason})]

@@ -175,6 +175,12 @@ def test_declarations_are_checked() -> None:
         _ = it.declaration
     with pytest.raises(InvalidInput, match="async function"):
         Module("m").command("go")(lambda: None)  # type: ignore[type-var]
+
+    async def check() -> str | None: ...
+
+    for declare in (lambda: Module("m").command("go", refuse=check)(check), lambda: Command("go", refuse=check)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput, match=r"refuse= of command 'go' .* cannot be async"):
+            declare()
     assert Command("go").render() == {"name": "go", "type": "asynchronous", "params": []}
 
 
