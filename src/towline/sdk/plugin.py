@@ -160,8 +160,11 @@ class Plugin:
         return function
 
     def refresh_properties(self) -> None:
-        """Register again, with the properties as they are now in the modules."""
-        self.registration.forget()
+        """Register again, with the properties as they are now in the modules.
+
+        :raises OctoError: one breaks a rule; nothing is sent
+        """
+        self.registration.refresh()
         self._connection.register_again()
 
     # --- sending --------------------------------------------------------------------------------------------

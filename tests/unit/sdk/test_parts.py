@@ -184,6 +184,32 @@ def test_declarations_are_checked() -> None:
     assert Command("go").render() == {"name": "go", "type": "asynchronous", "params": []}
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("a\0b", r"properties\[0\].value: text must not contain U\+0000"),
+        ("a\ud800b", "half a character"),
+        (object(), "cannot be written as JSON"),
+        (5, r"properties\[0\].value: a string value is a string"),
+    ],
+    ids=["nul", "surrogate", "object", "number"],
+)
+def test_wrong_properties(value: Any, says: str) -> None:
+    it = registration()
+    it.module(properties=[Property("model", value)])
+    with pytest.raises(OctoError, match=says):
+        _ = it.declaration
+    it.modules[0].properties = [Property("model", "X1")]
+    before = it.declaration
+    it.modules[0].properties = [Property("model", value)]
+    with pytest.raises(OctoError, match=says):
+        it.refresh()
+    assert it.declaration is before
+    it.modules[0].properties = [Property("model", "X2")]
+    it.refresh()
+    assert it.declaration.modules["my-plugin"].properties["model"].value == "X2"
+
+
 def template(**changes: Any) -> str:
     params = update(appGUID="${PLUGIN_APP_GUID}", appName="${PLUGIN_NAME}", epoch="", **changes)
     return json.dumps({"jsonrpc": "2.0", "method": "v2/notifyPluginUpdate", "params": params})
