@@ -16,16 +16,18 @@ from towline.errors import NotFound, Refused, Unavailable
 from towline.protocols.octo import messages as m
 from towline.protocols.octo.declaration import Declaration
 from towline.protocols.octo.envelope import Name
-from towline.protocols.octo.errors import OctoError
-from towline.protocols.octo.limits import SIGNATURE_BYTES, Limits
+from towline.protocols.octo.errors import OctoError, Reason
+from towline.protocols.octo.limits import MAX_RESULT_DEPTH, SIGNATURE_BYTES, Limits, too_deep
 from towline.protocols.octo.outgoing import render
 from towline.protocols.octo.validate import check_command
 from towline.sdk.declare import Command, Handler
+from towline.sdk.items import as_read
 
 log = logging.getLogger("towline.sdk")
 
 MAX_RUNNING = 8
 REMEMBERED = 256
+_RESULT = "$.params.commandAcks[0].result"
 
 Ack = Callable[[m.Command, str, str, Any], None]
 """(command, its name, state, result or None)"""
@@ -80,7 +82,7 @@ class CommandRunner:
         call = Call(command.command_id, command.module_name, item.name, command.command_source, params)
         refused = self._refusal(spec, call)
         if refused is not None:
-            self._finish(command, item.name, "REJECTED", {"reason": refused})
+            self._finish(command, item.name, "REJECTED", {"reason": _sendable(refused)})
             return
         self._finish(command, item.name, "ACCEPTED", None)
         task = asyncio.create_task(self._run(command, spec.handler, call), name=f"command {item.name}")
@@ -100,26 +102,38 @@ class CommandRunner:
         if spec.refuse is None:
             return None
         try:
-            return spec.refuse(**arguments(spec.refuse, call))
+            answer: object = spec.refuse(**arguments(spec.refuse, call))
         except Exception as exc:
             log.exception("checking command %s failed", call.name)
             return _words(exc)
+        if answer is None or isinstance(answer, str):
+            return answer
+        if inspect.iscoroutine(answer):
+            answer.close()  # or Python warns that nobody awaited it
+        # A check that does not work must not let the command through.
+        problem = f"refuse= must return a text or None, not {type(answer).__name__}"
+        log.error("checking command %s failed: %s", call.name, problem)
+        return problem
 
     async def _run(self, command: m.Command, handler: Handler, call: Call) -> None:
         try:
-            result = await handler(**arguments(handler, call))
-            result = _presentable(result)
-            msgspec.json.encode(result)  # what cannot be written is the handler's error, not the connection's
+            returned = await handler(**arguments(handler, call))
         except asyncio.CancelledError:
             self._finish(command, call.name, "ERRORED", {"error": "the plugin is stopping"})
             raise
         except (NotFound, Refused, Unavailable) as exc:  # said on purpose: no traceback
             log.warning("command %s failed: %s", call.name, exc)
-            self._finish(command, call.name, "ERRORED", {"error": str(exc)})
+            self._finish(command, call.name, "ERRORED", {"error": _sendable(str(exc))})
             return
         except Exception as exc:
             log.exception("command %s failed", call.name)
             self._finish(command, call.name, "ERRORED", {"error": _words(exc)})
+            return
+        try:
+            result = checked_result(call.name, returned)
+        except OctoError as exc:  # unanswered otherwise: the agent would refuse the ack
+            log.error("the result of command %s cannot be sent: %s", call.name, exc)
+            self._finish(command, call.name, "ERRORED", {"error": _sendable(f"the result cannot be sent: {exc}")})
             return
         self._finish(command, call.name, "ACKED", result)
 
@@ -147,16 +161,39 @@ def arguments(function: Callable[..., Any], call: Call) -> dict[str, Any]:
 
 
 def _words(error: Exception) -> str:
-    # A file's name may hold bytes that are no text.
-    return f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode()
+    return _sendable(f"{type(error).__name__}: {error}")
 
 
-def _presentable(result: Any) -> dict[str, Any] | None:
-    # Octo wants an object; a plain value gets a member of its own.
-    if result is None:
+def _sendable(text: str) -> str:
+    # A file's name may hold bytes that are no text; no message may hold U+0000.
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def checked_result(name: str, returned: Any) -> dict[str, Any] | None:
+    """What a handler returned as the result that is sent: an object; a plain value gets a member of its own.
+
+    :param name: of the command
+    :raises OctoError: it is no JSON, or an agent would refuse it
+    """
+    if returned is None:
         return None
-    plain = msgspec.to_builtins(result)
-    return plain if isinstance(plain, dict) else {"response": plain}
+    try:
+        plain = msgspec.to_builtins(returned)
+    except RecursionError:
+        raise _deep() from None
+    except Exception as exc:  # objects of any kind have their say in it
+        raise OctoError(Reason.SCHEMA, f"is no JSON: {exc}", where=_RESULT) from exc
+    result = plain if isinstance(plain, dict) else {"response": plain}
+    if too_deep(result, MAX_RESULT_DEPTH):
+        raise _deep()
+    as_read(Name.COMMAND_ACK, {"commandAcks": [{"name": name, "result": result}]})
+    return result
+
+
+def _deep() -> OctoError:
+    return OctoError(
+        Reason.SCHEMA, f"objects and arrays are nested deeper than {MAX_RESULT_DEPTH} levels", where=_RESULT
+    )
 
 
 def ack_params(app_guid: str, command: m.Command, name: str, state: str, result: Any, limits: Limits) -> dict[str, Any]:

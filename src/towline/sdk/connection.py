@@ -44,8 +44,9 @@ class Connection:
     """Keeps one connection alive.
 
     :param render: the registration's params, asked for at each connect
-    :param received: called with each verified message from the agent; OctoError from it is logged
+    :param received: called with each verified message from the agent; whatever it raises is logged and counted
     :ivar refusals: error replies received
+    :ivar ignored: messages from the agent that were not taken
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Connection:
         received: Received,
     ) -> None:
         self.refusals = 0
+        self.ignored = 0
         self.registered = asyncio.Event()
         self.outbox = Outbox(limits.calls_per_hour)
         self._credential = credential
@@ -122,10 +124,10 @@ class Connection:
                 except OctoError as exc:
                     log.error("a message was not sent: %s", exc)
 
-    def complain(self, text: str) -> None:
-        """Log a warning; a fault that repeats is one line."""
+    def complain(self, text: str, error: Exception | None = None) -> None:
+        """Log a warning, or an ``error`` with its traceback; a fault that repeats is logged once."""
         if text != self._last_complaint:
-            log.warning("%s", text)
+            log.log(logging.WARNING if error is None else logging.ERROR, "%s", text, exc_info=error)
         self._last_complaint = text
 
     async def _once(self) -> None:
@@ -181,23 +183,29 @@ class Connection:
             await self._socket.send(text)
 
     def _take(self, message: str | bytes) -> None:
-        if isinstance(message, bytes):
-            self.complain("ignored a binary message from the agent")
-            return
-        data = message.encode()
         try:
-            tree = decode_tree(data)
-            if isinstance(tree, dict) and "error" in tree:
-                self._refused(tree["error"])
-                return
-            envelope = parse_envelope(data)
-            verify(data, self._credential.access_key)
-            guid = str(envelope.params.get("appGUID", self._credential.app_guid)).lower()
-            if guid != self._credential.app_guid:
-                raise OctoError(Reason.BINDING, "is not for this plugin", where="$.params.appGUID")
-            self._received(envelope.name, envelope.params)
+            self._read(message)
         except OctoError as exc:
+            self.ignored += 1
             self.complain(f"ignored a message from the agent: {exc}")
+        except Exception as exc:  # one message, ours or the agent's fault, must not end the plugin
+            self.ignored += 1
+            self.complain(f"a message from the agent could not be handled: {type(exc).__name__}: {exc}", exc)
+
+    def _read(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            raise OctoError(Reason.BINARY, "it is binary")
+        data = message.encode()
+        tree = decode_tree(data)
+        if isinstance(tree, dict) and "error" in tree:
+            self._refused(tree["error"])
+            return
+        envelope = parse_envelope(data)
+        verify(data, self._credential.access_key)
+        guid = str(envelope.params.get("appGUID", self._credential.app_guid)).lower()
+        if guid != self._credential.app_guid:
+            raise OctoError(Reason.BINDING, "is not for this plugin", where="$.params.appGUID")
+        self._received(envelope.name, envelope.params)
 
     def _refused(self, error: Any) -> None:
         code, text = (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, error)

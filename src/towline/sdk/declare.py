@@ -121,6 +121,13 @@ class Command(_Rendered):
     handler: Handler | None = field(default=None, metadata={"wire": False}, compare=False)
     refuse: Refusal | None = field(default=None, metadata={"wire": False}, compare=False)
 
+    def __post_init__(self) -> None:
+        if self.refuse is not None and _is_async(self.refuse):
+            raise InvalidInput(
+                "sdk.handler",
+                f"refuse= of command {self.name!r} is called before the command is accepted and cannot be async",
+            )
+
 
 @dataclass(frozen=True)
 class Alarm(_Rendered):
@@ -176,8 +183,9 @@ class Module(_Rendered):
         function's default, or is None. An argument called ``call`` gets the
         :class:`~towline.sdk.plugin.Call`. What it returns is the result; what it raises makes the command ERRORED.
 
-        :param refuse: called with the same arguments before the command is accepted; a text returned by it
-            rejects the command
+        :param refuse: a plain function, called with the same arguments before the command is accepted; a text returned
+            by it rejects the command
+        :raises InvalidInput: the function is not async, or ``refuse`` is
         """
 
         def declare(handler: H) -> H:
@@ -202,6 +210,6 @@ class Module(_Rendered):
         return declare
 
 
-def _is_async(handler: Handler) -> bool:
+def _is_async(handler: Callable[..., Any]) -> bool:
     # A plain bool: the standard check narrows the type and would lose the decorated function's own.
     return inspect.iscoroutinefunction(handler)

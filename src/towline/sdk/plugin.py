@@ -21,11 +21,12 @@ from towline.protocols.octo.declaration import Declaration, ModuleIndex
 from towline.protocols.octo.envelope import Name
 from towline.protocols.octo.errors import OctoError, Reason
 from towline.protocols.octo.limits import DEFAULT_LIMITS, SIGNATURE_BYTES, Limits
-from towline.protocols.octo.validate import Rules, check_events, check_states, decimal_text, module_of
+from towline.protocols.octo.validate import Rules, module_of
 from towline.sdk.commands import CommandRunner, ack_params
 from towline.sdk.connection import Connection
 from towline.sdk.credential import Credential
 from towline.sdk.declare import Handler, Module
+from towline.sdk.items import MEMBERS, Item, Number, Time, check_items, metric_items, state_items, timed
 from towline.sdk.outbox import split_items
 from towline.sdk.registration import Registration, read_template
 from towline.sdk.settings import AlarmSetting, ConfigSetting, Settings
@@ -33,10 +34,6 @@ from towline.sdk.settings import AlarmSetting, ConfigSetting, Settings
 log = logging.getLogger("towline.sdk")
 
 DEFAULT_URL = "wss://localhost:55688"
-Time = int | float
-"""Seconds since 1970."""
-Number = Any
-"""int, float, Decimal or decimal text; floats are rounded to two decimals."""
 Callback = Callable[[], Awaitable[None]]
 C = TypeVar("C", bound=Callback)
 
@@ -163,8 +160,11 @@ class Plugin:
         return function
 
     def refresh_properties(self) -> None:
-        """Register again, with the properties as they are now in the modules."""
-        self.registration.forget()
+        """Register again, with the properties as they are now in the modules.
+
+        :raises OctoError: one breaks a rule; nothing is sent
+        """
+        self.registration.refresh()
         self._connection.register_again()
 
     # --- sending --------------------------------------------------------------------------------------------
@@ -179,17 +179,9 @@ class Plugin:
         """Send numbers: ``{"cpu": 12.5}``, or rows of (name, value, time); split over messages where needed.
 
         :returns: True when sent, False when they wait for a connection or the hourly budget
-        :raises OctoError: a name is not declared or a value is no decimal
+        :raises OctoError: a name is not declared, a value is no decimal, or a time no time
         """
-        name, index = self._module(module)
-        rows = [(key, value, time) for key, value in values.items()] if isinstance(values, Mapping) else values
-        items = []
-        for number, (key, value, at) in enumerate(rows):
-            where = f"metrics[{number}]"
-            if key not in index.metrics:
-                raise OctoError(Reason.SCHEMA, f"{key!r} is no metric of module {name!r}", where=f"{where}.name")
-            items.append(self._timed({"name": key, "value": decimal_text(value, f"{where}.value")}, at or time))
-        return await self._items(Name.METRIC, "metrics", name, items)
+        return await self._tell(Name.METRIC, module, metric_items(values, time, self._untimed()))
 
     async def state(self, name: str, value: Any, *, module: str | None = None, time: Time | None = None) -> bool:
         """Send one state; see :meth:`states`."""
@@ -198,27 +190,19 @@ class Plugin:
     async def states(self, values: Mapping[str, Any], *, module: str | None = None, time: Time | None = None) -> bool:
         """Send states: text (numbers become text), ``{url, alias}``, or rows of cells.
 
-        :raises OctoError: a name is not declared or a value does not have its shape
+        :raises OctoError: a name is not declared, a value does not have its shape, or ``time`` is no time
         """
-        name, index = self._module(module)
-        items = [self._timed({"name": key, "value": _text(value)}, time) for key, value in values.items()]
-        wire = [m.StateItem(name=item["name"], value=item["value"]) for item in items]
-        check_states(index, wire, 0, Rules(self._limits, self._clock.now_us()))
-        return await self._items(Name.STATE, "states", name, items)
+        return await self._tell(Name.STATE, module, state_items(values, time, self._untimed()))
 
     async def event(
         self, name: str, value: str | None = None, *, module: str | None = None, time: Time | None = None
     ) -> bool:
         """Send that something happened, with an optional detail.
 
-        :raises OctoError: the event is not declared
+        :raises OctoError: the event is not declared, the detail is no text, or ``time`` is no time
         """
-        where, index = self._module(module)
         item = {"name": name} if value is None else {"name": name, "value": value}
-        check_events(index, [m.EventItem(name=name)], 0, Rules(self._limits, self._clock.now_us()))
-        # Always timed: an event that had to wait must keep its moment.
-        item["time"] = str(int(time if time is not None else self._clock.now_us() // 1_000_000))
-        return await self._items(Name.EVENT, "events", where, [item])
+        return await self._tell(Name.EVENT, module, [timed(item, time, self._now(), "$.params.events[0]")])
 
     async def alert(
         self,
@@ -231,18 +215,11 @@ class Plugin:
     ) -> bool:
         """Trigger or resolve an alarm, if operators switched it on; False when they did not.
 
-        :raises OctoError: the alarm is not declared, or action is neither ``trigger`` nor ``resolve``
+        :raises OctoError: the alarm is not declared, action is neither ``trigger`` nor ``resolve``, the message is no
+            text, or ``time`` is no time
         """
-        where, index = self._module(module)
-        if name not in index.alarms:
-            raise OctoError(Reason.SCHEMA, f"{name!r} is no alarm of module {where!r}", where="name")
-        if action not in ("trigger", "resolve"):
-            raise OctoError(Reason.SCHEMA, f"{action!r} is none of trigger, resolve", where="action")
-        if not self.alarm(name, module=where).enabled:
-            return False
-        at = str(int(time if time is not None else self._clock.now_us() // 1_000_000))
-        item = {"name": name, "action": action, "time": at, "message": message}
-        return await self._items(Name.ALERT, "alarms", where, [item])
+        item = {"name": name, "action": action, "message": message}
+        return await self._tell(Name.ALERT, module, [timed(item, time, self._now(), "$.params.alarms[0]")])
 
     def alarm(self, name: str, *, module: str | None = None) -> AlarmSetting:
         """An alarm's setting; off until the agent says otherwise."""
@@ -275,6 +252,11 @@ class Plugin:
     def refusals(self) -> int:
         """Error replies received."""
         return self._connection.refusals
+
+    @property
+    def ignored(self) -> int:
+        """Messages from the agent that were not taken: not its own, or with a fault; the log says which."""
+        return self._connection.ignored
 
     @property
     def calls_left(self) -> int:
@@ -326,8 +308,13 @@ class Plugin:
                 loop.add_signal_handler(number, self.stop)
         await self.serve()
 
-    async def _items(self, name: Name, member: str, module: str, items: list[dict[str, Any]]) -> bool:
-        base = {"appGUID": self.credential.app_guid, "moduleName": module, "epoch": "0000000000", member: []}
+    async def _tell(self, name: Name, module: str | None, items: list[Item]) -> bool:
+        where, index = self._module(module)
+        member = MEMBERS[name]
+        base = {"appGUID": self.credential.app_guid, "moduleName": where, "epoch": "0000000000", member: []}
+        check_items(name, base, items, index, Rules(self._limits, self._clock.now_us()))
+        if name is Name.ALERT and not self.alarm(items[0]["name"], module=where).enabled:
+            return False
         room = self._limits.max_bytes(name) - len(outgoing.render(name, base)) - SIGNATURE_BYTES
         for part in split_items(items, room, member):
             self._connection.queue(name, {**base, member: part})
@@ -338,12 +325,13 @@ class Plugin:
         chosen = name or next(iter(self.declaration.modules), "")
         return chosen, module_of(self.declaration, chosen, "module")
 
-    def _timed(self, item: dict[str, Any], time: Time | None) -> dict[str, Any]:
-        if time is not None:
-            item["time"] = str(int(time))
-        elif not self.connected:  # it will be signed later, and must not take on that time
-            item["time"] = outgoing.epoch_text(self._clock.now_us())
-        return item
+    def _now(self) -> str:
+        # What must keep its moment though it may have to wait: events and alerts.
+        return outgoing.epoch_text(self._clock.now_us())
+
+    def _untimed(self) -> str | None:
+        # Without a connection it will be signed later, and must not take on that time.
+        return None if self.connected else self._now()
 
     # --- receiving ------------------------------------------------------------------------------------------
 
@@ -370,10 +358,6 @@ class Plugin:
     def _ack(self, command: m.Command, name: str, state: str, result: Any) -> None:
         params = ack_params(self.credential.app_guid, command, name, state, result, self._limits)
         self._connection.queue(Name.COMMAND_ACK, params)
-
-
-def _text(value: Any) -> Any:
-    return value if isinstance(value, str | dict | list) else str(value)
 
 
 async def _end(tasks: Iterable[asyncio.Future[Any]]) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 from towline import __version__
 from towline.errors import InvalidInput, StartError
 from towline.protocols.octo.declaration import Declaration
-from towline.protocols.octo.envelope import decode_tree
+from towline.protocols.octo.envelope import Name, decode_tree
 from towline.protocols.octo.errors import OctoError, Reason
 from towline.protocols.octo.limits import Limits
 from towline.protocols.octo.validate import module_of
 from towline.sdk.declare import Command, Handler, Module
+from towline.sdk.items import as_read
 from towline.sdk.validator import fill_macros
 
 
@@ -88,15 +89,23 @@ class Registration:
         :raises OctoError: it breaks a rule
         """
         if self._declaration is None:
-            self._declaration = Declaration.parse(self.render(), self._limits)
-            for module in self.modules:
-                for command in module.commands or ():
-                    self.handlers[module.module_name, command.name] = command
+            self._declaration = self._take()
         return self._declaration
 
-    def forget(self) -> None:
-        """Take the declaration anew at its next use."""
-        self._declaration = None
+    def refresh(self) -> None:
+        """Take the declaration anew.
+
+        :raises OctoError: it breaks a rule; the one before stands
+        """
+        self._declaration = self._take()
+
+    def _take(self) -> Declaration:
+        # As the agent reads it, or a text that it refuses would be sent again for ever.
+        declaration = Declaration.parse(as_read(Name.UPDATE, self.render()), self._limits)
+        for module in self.modules:
+            for command in module.commands or ():
+                self.handlers[module.module_name, command.name] = command
+        return declaration
 
 
 def read_template(

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from towline import __version__
 from towline.clock import Clock, SystemClock
 from towline.errors import TowlineError
 from towline.protocols.octo import messages as m
-from towline.protocols.octo import validate
-from towline.protocols.octo.declaration import NAME, VERSION, Declaration, check_guid
-from towline.protocols.octo.envelope import FROM_PLUGIN, Name, decode_tree, parse_envelope, parse_method
-from towline.protocols.octo.errors import OctoError, Reason
+from towline.protocols.octo.declaration import NAME, VERSION, Declaration, ModuleIndex, check_guid
+from towline.protocols.octo.envelope import AUTHORIZATION, FROM_PLUGIN, Name, decode_tree, parse_envelope, parse_method
+from towline.protocols.octo.errors import ErrorReply, OctoError, Reason
+from towline.protocols.octo.guard import Guard
 from towline.protocols.octo.limits import DEFAULT_LIMITS, Limits
 from towline.protocols.octo.outgoing import epoch_text
+from towline.protocols.octo.session import Registered, Session
 from towline.protocols.octo.signature import make_salt, sign, verify
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_DISPLAY: dict[type, str] = {dict: "link", list: "table"}
 
 
 def fill_macros(text: str, *, app_guid: str, app_name: str, version: str) -> str:
@@ -35,9 +41,10 @@ def fill_macros(text: str, *, app_guid: str, app_name: str, version: str) -> str
 class JsonValidator:
     """Signs what a plugin sends and verifies what it receives; no connection, no event loop.
 
-    ``sign`` fills an empty or missing ``epoch`` and the macros of template files, checks the message as the agent
-    would (size, names, types; after a signed ``notifyPluginUpdate`` also against that declaration) and appends the
-    signature. Nothing raises: the reason of the last failure is :attr:`last_error`.
+    ``sign`` fills an empty or missing ``epoch`` and the macros of template files, appends the signature, and has the
+    message read by an agent's own code: size, epoch, names, types. What only an agent knows is left to it: hourly calls,
+    which commands are open. Names are those of the last ``notifyPluginUpdate`` signed; before it any are taken.
+    Nothing raises: the reason of the last failure is :attr:`last_error`.
 
     :param app_guid: of the plugin
     :param app_name: its name, for ``${PLUGIN_NAME}``
@@ -61,6 +68,8 @@ class JsonValidator:
             raise OctoError(Reason.SCHEMA, f"{app_name!r} is no name", where="app_name")
         if VERSION.fullmatch(version) is None:
             raise OctoError(Reason.SCHEMA, f"{version!r} is not of the form 1.2.3", where="version")
+        if not isinstance(access_key, str) or not access_key:
+            raise OctoError(Reason.KEY, "must be a text that is not empty", where="access_key")
         self.app_name = app_name
         self.version = version
         self.declaration: Declaration | None = None
@@ -91,53 +100,57 @@ class JsonValidator:
 
     def _sign(self, text: str) -> str:
         text = fill_macros(text, app_guid=self.app_guid, app_name=self.app_name, version=self.version)
-        tree = _plain(text)
-        _, name = parse_method(str(tree.get("method")))
+        tree = _tree(text)
+        method = str(tree.get("method"))
+        if AUTHORIZATION.decode() in method:
+            raise OctoError(Reason.SIGNATURE, "the message is signed already", where="$.method")
+        _, name = parse_method(method)
         params = tree.get("params")
         if not isinstance(params, dict):
             raise OctoError(Reason.ENVELOPE, "params must be an object", where="$.params")
-        if not params.get("epoch"):
-            params["epoch"] = epoch_text(self._clock.now_us())
-            text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+        now_us = self._clock.now_us()
+        if params.get("epoch") in (None, ""):
+            params["epoch"] = epoch_text(now_us)
+            text = _encoder.encode(tree).decode()
         envelope = parse_envelope(text.encode())
         if envelope.version != "v2":
             raise OctoError(Reason.METHOD, "only v2 messages are signed", where="$.method")
         if name not in FROM_PLUGIN:
             raise OctoError(Reason.METHOD, f"{name} is sent by agents, not by plugins", where="$.method")
-        declaration = self._check(name, envelope.params)
+        member = "clientAppGUID" if name is Name.LOCAL_COMMAND else "appGUID"
+        guid = envelope.params.get(member)
+        if not isinstance(guid, str) or guid.lower() != self.app_guid:
+            raise OctoError(Reason.BINDING, f"must be this plugin's {self.app_guid}", where=f"$.params.{member}")
         signed = sign(text.encode(), self._key, make_salt())
         limit = self._limits.max_bytes(name)
         if len(signed) > limit:
             raise OctoError(
                 Reason.SIZE, f"the message has {len(signed)} bytes with its signature; at most {limit} for {name}"
             )
-        self.declaration = declaration
+        self.declaration = self._accepted(name, envelope.params, signed, now_us)
         return signed.decode()
 
-    def _check(self, name: Name, params: dict[str, Any]) -> Declaration | None:
-        member = "clientAppGUID" if name is Name.LOCAL_COMMAND else "appGUID"
-        guid = params.get(member)
-        if not isinstance(guid, str) or guid.lower() != self.app_guid:
-            raise OctoError(Reason.BINDING, f"must be this plugin's {self.app_guid}", where=f"$.params.{member}")
-        if name is Name.UPDATE:
-            return Declaration.parse(params, self._limits)
-        now_us = self._clock.now_us()
-        epoch_us = validate.parse_epoch(str(params["epoch"]), "$.params.epoch")
-        rules = validate.Rules(self._limits, now_us)
-        if self.declaration is None or name is Name.LOCAL_COMMAND:
-            return self.declaration
-        module = validate.module_of(self.declaration, str(params.get("moduleName")))
-        if name is Name.STATE:
-            validate.check_states(module, m.read(params, m.StateMessage).states, epoch_us, rules)
-        elif name is Name.METRIC:
-            validate.check_metrics(module, m.read(params, m.MetricMessage).metrics, epoch_us, rules)
-        elif name is Name.EVENT:
-            validate.check_events(module, m.read(params, m.EventMessage).events, epoch_us, rules)
-        elif name is Name.ALERT:
-            validate.check_alerts(module, m.read(params, m.AlertMessage).alarms, epoch_us, rules)
-        else:
-            m.read(params, m.CommandAck)
-        return self.declaration
+    def _accepted(self, name: Name, params: dict[str, Any], signed: bytes, now_us: int) -> Declaration | None:
+        # An agent's session, just opened: what it refuses here any agent refuses, now and after changes of its rules.
+        guard = Guard(replace(self._limits, calls_per_hour=0))
+        session = Session(guard)
+        session.app_guid = self.app_guid
+        session.declaration = self.declaration or _fitting(params)
+        if name is Name.COMMAND_ACK:
+            ack = m.read(params, m.CommandAck)
+            acks = [] if ack.command_acks is msgspec.UNSET else ack.command_acks
+            guard.of(self.app_guid).commands.sent(
+                ack.command_id,
+                module=ack.module_name,
+                name=acks[0].name if acks else "",
+                source=ack.command_source if ack.command_source == "local" else "remote",
+                now_us=now_us,
+            )
+        seen = session.inspect(signed, now_us)
+        event = seen if isinstance(seen, ErrorReply) else session.accept(seen, self._key, now_us)
+        if isinstance(event, ErrorReply):
+            raise OctoError(event.reason, event.message)
+        return event.declaration if isinstance(event, Registered) else self.declaration
 
     def _verify(self, text: str) -> None:
         data = text.encode("utf-8", "surrogatepass")
@@ -148,15 +161,34 @@ class JsonValidator:
             raise OctoError(Reason.BINDING, f"is not for this plugin, {self.app_guid}", where="$.params.appGUID")
 
 
-def _plain(text: str) -> dict[str, Any]:
-    # The standard parser keeps a float's digits well enough to write it again; ours gives Decimal.
-    decode_tree(text.encode("utf-8", "surrogatepass"))
-    try:
-        tree = json.loads(text)
-    except RecursionError:
-        raise OctoError(Reason.PARSE, "nested too deeply") from None
+def _tree(text: str) -> dict[str, Any]:
+    tree = decode_tree(text.encode("utf-8", "surrogatepass"))
     if isinstance(tree, list):
         raise OctoError(Reason.BATCH, "JSON-RPC batch is not supported", where="$")
     if not isinstance(tree, dict):
         raise OctoError(Reason.ENVELOPE, "a message is a JSON object", where="$")
     return tree
+
+
+def _fitting(params: dict[str, Any]) -> Declaration:
+    # Declares what the message names, so that all but the names is checked.
+    def items(member: str) -> list[dict[str, Any]]:
+        found = params.get(member)
+        listed = found if isinstance(found, list) else []
+        return [item for item in listed if isinstance(item, dict) and isinstance(item.get("name"), str)]
+
+    called = str(params.get("moduleName"))
+    index = ModuleIndex(
+        spec=m.Module(module_name=called),
+        properties={},
+        states={
+            item["name"]: m.State(name=item["name"], display_type=_DISPLAY.get(type(item.get("value")), "string"))
+            for item in items("states")
+        },
+        metrics={item["name"]: m.Metric(name=item["name"], display_type="custom") for item in items("metrics")},
+        events={item["name"]: m.Event(name=item["name"]) for item in items("events")},
+        commands={},
+        alarms={item["name"]: m.SettingSpec(name=item["name"]) for item in items("alarms")},
+        configs={},
+    )
+    return Declaration(m.Update(app_guid="", app_name="", type="ib", version=""), {called: index})

@@ -175,7 +175,39 @@ def test_declarations_are_checked() -> None:
         _ = it.declaration
     with pytest.raises(InvalidInput, match="async function"):
         Module("m").command("go")(lambda: None)  # type: ignore[type-var]
+
+    async def check() -> str | None: ...
+
+    for declare in (lambda: Module("m").command("go", refuse=check)(check), lambda: Command("go", refuse=check)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput, match=r"refuse= of command 'go' .* cannot be async"):
+            declare()
     assert Command("go").render() == {"name": "go", "type": "asynchronous", "params": []}
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("a\0b", r"properties\[0\].value: text must not contain U\+0000"),
+        ("a\ud800b", "half a character"),
+        (object(), "cannot be written as JSON"),
+        (5, r"properties\[0\].value: a string value is a string"),
+    ],
+    ids=["nul", "surrogate", "object", "number"],
+)
+def test_wrong_properties(value: Any, says: str) -> None:
+    it = registration()
+    it.module(properties=[Property("model", value)])
+    with pytest.raises(OctoError, match=says):
+        _ = it.declaration
+    it.modules[0].properties = [Property("model", "X1")]
+    before = it.declaration
+    it.modules[0].properties = [Property("model", value)]
+    with pytest.raises(OctoError, match=says):
+        it.refresh()
+    assert it.declaration is before
+    it.modules[0].properties = [Property("model", "X2")]
+    it.refresh()
+    assert it.declaration.modules["my-plugin"].properties["model"].value == "X2"
 
 
 def template(**changes: Any) -> str:

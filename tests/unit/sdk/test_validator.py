@@ -119,6 +119,108 @@ def test_after_an_update_messages_are_checked_against_it(method: str, params: di
     assert says in validator.last_error
 
 
+ACK = body(
+    commandId="x", commandSource="remote", commandState="ACKED", commandAcks=[{"name": "say_hello", "result": {}}]
+)
+LOCAL = {
+    "clientAppGUID": GUID,
+    "appGUID": OTHER,
+    "epoch": str(EPOCH),
+    "commandId": f"{GUID}|1",
+    "commandSource": "local",
+    "moduleName": "m",
+    "commands": [{"name": "go"}],
+}
+
+
+@pytest.mark.parametrize("registered", [True, False])
+@pytest.mark.parametrize(
+    ("method", "params", "says"),
+    [
+        ("CommandAck", {**ACK, "commandState": "DONE"}, "$.params.commandState: 'DONE' is none of ACCEPTED"),
+        ("CommandAck", {**ACK, "commandState": "SENT"}, "$.params.commandState"),
+        ("CommandAck", {**ACK, "commandSource": "here"}, "$.params.commandSource"),
+        ("CommandAck", {**ACK, "commandAcks": [{"name": "a"}, {"name": "b"}]}, "$.params.commandAcks[1].name"),
+        ("CommandAck", {**ACK, "commandAcks": [{"name": "a", "result": 5}]}, "$.params.commandAcks[0].result"),
+        ("CommandAck", {**ACK, "commandAcks": [{"name": "a", "result": "\0"}]}, "U+0000"),
+        ("CommandAck", {**ACK, "states": [{"name": "status", "value": 5}]}, "$.params.states[0].value"),
+        ("CommandAck", {**ACK, "moduleName": 5}, "$.params.moduleName"),
+        ("LocalCommand", {"clientAppGUID": GUID, "epoch": str(EPOCH)}, "$.params: Object missing required field"),
+        ("LocalCommand", {**LOCAL, "commandId": "1"}, "$.params.commandId: commandId is <clientAppGUID>|<number>"),
+        ("LocalCommand", {**LOCAL, "commandSource": "remote"}, "$.params.commandSource"),
+        ("LocalCommand", {**LOCAL, "appGUID": "x"}, "$.params.appGUID: 'x' is not a UUID"),
+        ("LocalCommand", {**LOCAL, "commands": []}, "$.params.commands"),
+        ("State", body(epoch="1", states=[]), "$.params.epoch: time error"),
+        ("State", body(epoch=EPOCH, states=[]), "$.params.epoch: epoch must be a string"),
+        ("State", body(epoch=0, states=[]), "$.params.epoch: epoch must be a string"),
+        ("State", body(states=[{"name": "status"}]), "$.params.states[0]"),
+        ("State", body(states=[{"name": "status", "value": "x", "time": str(EPOCH + 601)}]), "$.params.states[0].time"),
+        ("State", {**body(states=[]), "moduleName": None}, "$.params.moduleName"),
+        ("Metric", body(metrics=[{"name": "load", "value": "much"}]), "$.params.metrics[0].value"),
+        ("Event", body(events=[{"name": "login", "value": 5}]), "$.params.events[0].value"),
+        ("Alert", body(alarms=[{"name": "hot", "action": "fire", "time": str(EPOCH), "message": ""}]), ".action"),
+        ("Alert", body(alarms="none"), "$.params.alarms"),
+        ("Update", update(epoch="1"), "$.params.epoch: time error"),
+        ("Update", update(epoch="soon"), "$.params.epoch"),
+    ],
+)
+def test_what_any_agent_refuses_is_not_signed(registered: bool, method: str, params: dict[str, Any], says: str) -> None:
+    validator = make()
+    if registered:
+        assert validator.sign(message("notifyPluginUpdate", update())) is not None
+    before = validator.declaration
+    assert validator.sign(message(f"notifyPlugin{method}", params)) is None
+    assert says in str(validator.last_error)
+    assert validator.declaration is before
+
+
+@pytest.mark.parametrize("registered", [True, False])
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("CommandAck", ACK),
+        ("CommandAck", {**ACK, "commandState": "REJECTED", "commandAcks": []}),
+        ("CommandAck", {**ACK, "commandSource": "local", "commandId": f"{OTHER}|1"}),
+        ("CommandAck", {**ACK, "states": [{"name": "disks", "value": [{"Disk": "sda"}]}]}),
+        ("LocalCommand", LOCAL),
+        ("State", body(states=[{"name": "status", "value": "x"}, {"name": "page", "value": {"url": "x"}}])),
+        ("Metric", body(metrics=[{"name": "load", "value": 1.5, "time": "5"}])),
+        ("Event", body(events=[{"name": "login"}])),
+        ("Alert", body(alarms=[{"name": "hot", "action": "resolve", "time": str(EPOCH), "message": ""}])),
+    ],
+)
+def test_what_an_agent_takes_is_signed(registered: bool, method: str, params: dict[str, Any]) -> None:
+    validator = make(limits=Limits(calls_per_hour=1))
+    if registered:
+        assert validator.sign(message("notifyPluginUpdate", update())) is not None
+    for _ in range(3):  # an ack too many, or one call too many, only an agent knows of
+        assert validator.sign(message(f"notifyPlugin{method}", params)) is not None, validator.last_error
+
+
+@pytest.mark.parametrize("epoch", [str(EPOCH), ""])
+def test_a_signed_text_is_not_signed_again(epoch: str) -> None:
+    validator = make()
+    signed = validator.sign(message("notifyPluginUpdate", update()))
+    assert signed is not None
+    assert validator.sign(signed.replace(str(EPOCH), epoch)) is None
+    assert validator.last_error == "$.method: the message is signed already"
+
+
+def test_filling_the_epoch_keeps_every_digit() -> None:
+    text = message("notifyPluginMetric", body(epoch="", metrics=[], x=0)).replace(
+        '"x": 0', '"x": 1.234567890123456789012'
+    )
+    signed = make().sign(text)
+    assert signed is not None
+    assert "1.234567890123456789012" in signed
+
+
+@pytest.mark.parametrize("key", ["", None, b"key"])
+def test_a_key_that_is_none(key: Any) -> None:
+    with pytest.raises(OctoError, match="access_key: must be a text that is not empty"):
+        JsonValidator(GUID, "a", "1.0.0", key)
+
+
 def test_verify() -> None:
     validator = make()
     command = outgoing.command(

@@ -7,9 +7,12 @@ Sizes count the raw UTF-8 bytes of a frame, the signature included; 1 KB is 1024
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 SIGNATURE_BYTES = 89
 """What ``?authorization=<argon2 string>`` adds to a message."""
+MAX_RESULT_DEPTH = 64
+"""Objects and arrays inside each other in a command's result, which is the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +57,18 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def too_deep(value: Any, limit: int) -> bool:
+    """Whether objects and arrays are inside each other more than ``limit`` times; a value that is none counts 0."""
+    layer = [value]
+    for _ in range(limit):  # no recursion: the reader nests deeper than Python calls
+        layer = [
+            child
+            for node in layer
+            if isinstance(node, dict | list | tuple)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not layer:
+            return False
+    return any(isinstance(node, dict | list | tuple) for node in layer)

@@ -252,20 +252,9 @@ class Session:
         if seen.name is Name.LOCAL_COMMAND:
             return _local(m.read(params, m.LocalCommandMessage))
         module = validate.module_of(declaration, _text(seen.envelope, "moduleName"))
-        called = module.spec.module_name
-        if seen.name is Name.STATE:
-            states = m.read(params, m.StateMessage).states
-            return StatesReported(called, validate.check_states(module, states, epoch, rules), epoch)
-        if seen.name is Name.METRIC:
-            metrics = m.read(params, m.MetricMessage).metrics
-            return MetricsReported(called, validate.check_metrics(module, metrics, epoch, rules), epoch)
-        if seen.name is Name.EVENT:
-            events = m.read(params, m.EventMessage).events
-            return EventsReported(called, validate.check_events(module, events, epoch, rules), epoch)
-        if seen.name is Name.ALERT:
-            alarms = m.read(params, m.AlertMessage).alarms
-            return AlertsReported(called, validate.check_alerts(module, alarms, epoch, rules), epoch)
-        return self._ack(m.read(params, m.CommandAck), module, memory, epoch, rules)
+        if seen.name is Name.COMMAND_ACK:
+            return self._ack(m.read(params, m.CommandAck), module, memory, epoch, rules)
+        return read_report(seen.name, params, module, epoch, rules)
 
     def _ack(
         self,
@@ -289,6 +278,27 @@ class Session:
         # Last, since it changes the book: an ack refused for its shape leaves the command as it was.
         step = memory.commands.apply(ack, rules.now_us)
         return CommandAcked(step, None if result is None else _results.encode(result).decode(), states, epoch_us)
+
+
+def read_report(
+    name: Name, params: dict[str, Any], module: ModuleIndex, epoch_us: int, rules: validate.Rules
+) -> StatesReported | MetricsReported | EventsReported | AlertsReported:
+    """States, metrics, events or alerts against the declaration; for whoever sends them, too.
+
+    :raises OctoError: ``schema``, ``epoch``
+    """
+    called = module.spec.module_name
+    if name is Name.STATE:
+        states = m.read(params, m.StateMessage).states
+        return StatesReported(called, validate.check_states(module, states, epoch_us, rules), epoch_us)
+    if name is Name.METRIC:
+        metrics = m.read(params, m.MetricMessage).metrics
+        return MetricsReported(called, validate.check_metrics(module, metrics, epoch_us, rules), epoch_us)
+    if name is Name.EVENT:
+        events = m.read(params, m.EventMessage).events
+        return EventsReported(called, validate.check_events(module, events, epoch_us, rules), epoch_us)
+    alarms = m.read(params, m.AlertMessage).alarms
+    return AlertsReported(called, validate.check_alerts(module, alarms, epoch_us, rules), epoch_us)
 
 
 def _local(message: m.LocalCommandMessage) -> LocalCommandAsked:

@@ -158,8 +158,10 @@ def decimal_text(value: Any, where: str, *, strict: bool = False) -> str:
     if strict or isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise OctoError(Reason.SCHEMA, "a metric value is a decimal in a string", where=where)
     number = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
+    if not number.is_finite():
+        raise OctoError(Reason.SCHEMA, f"{number} is not a finite number", where=where)
     # A huge exponent must be refused before quantize writes it out in digits.
-    if not number.is_finite() or number.adjusted() > 14:
+    if number.adjusted() > 14:
         raise OctoError(Reason.SCHEMA, "the number has more than 15 integer digits", where=where)
     rounded = number.quantize(_HUNDREDTH, ROUND_HALF_EVEN) if number.adjusted() >= -4 else Decimal(0)
     text = f"{rounded.copy_abs() if rounded == 0 else rounded:f}"
