@@ -31,6 +31,7 @@ from towline.protocols.octo.declaration import Declaration, ModuleIndex, check_g
 from towline.protocols.octo.envelope import FROM_PLUGIN, Envelope, Name, parse_envelope
 from towline.protocols.octo.errors import ErrorReply, OctoError, Reason
 from towline.protocols.octo.guard import CallWindow, Guard, PluginMemory
+from towline.protocols.octo.limits import MAX_RESULT_DEPTH, too_deep
 
 US = 1_000_000
 _results = msgspec.json.Encoder(decimal_format="number")
@@ -272,6 +273,12 @@ class Session:
         for number, item in enumerate([] if ack.command_acks is UNSET else ack.command_acks):
             if isinstance(item.result, str) and strict:
                 raise OctoError(Reason.SCHEMA, "a result is an object", where=f"{at}[{number}].result")
+            if too_deep(item.result, MAX_RESULT_DEPTH):
+                raise OctoError(
+                    Reason.SCHEMA,
+                    f"the result nests deeper than {MAX_RESULT_DEPTH} objects and arrays",
+                    where=f"{at}[{number}].result",
+                )
             if isinstance(item.result, dict | str):
                 result = item.result
         states = validate.check_states(module, ack.states, epoch_us, rules)

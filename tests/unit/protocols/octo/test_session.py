@@ -268,6 +268,25 @@ def ack(state: str, **changes: Any) -> dict[str, Any]:
     return body(commandId="id", commandSource="remote", commandState=state, commandAcks=acks, **changes)
 
 
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+def test_a_result_may_nest_sixty_four_times() -> None:
+    harness = Harness()
+    harness.guard.of(GUID).commands.sent("id", module="main", name="say_hello", now_us=NOW)
+    deep = harness.send(
+        Name.COMMAND_ACK, {**ack("ACKED"), "commandAcks": [{"name": "say_hello", "result": nested(65)}]}
+    )
+    assert isinstance(deep, ErrorReply)
+    assert "$.params.commandAcks[0].result: the result nests deeper than 64" in deep.message
+    fine = {**ack("ACKED"), "commandAcks": [{"name": "say_hello", "result": nested(64)}]}
+    assert isinstance(harness.send(Name.COMMAND_ACK, fine), CommandAcked)
+
+
 def test_a_command_from_sent_to_acked() -> None:
     harness = Harness()
     assert reason(harness.send(Name.COMMAND_ACK, ack("ACCEPTED"))) is Reason.COMMAND
@@ -292,6 +311,7 @@ def test_an_ack_with_a_wrong_shape_leaves_the_command_open() -> None:
         ack("ACKED", states=[{"name": "nope", "value": "x"}]),
         {**ack("ACKED"), "commandAcks": [{"name": "other"}]},
         {**ack("ACKED"), "commandAcks": [{"name": "say_hello", "result": 5}]},
+        {**ack("ACKED"), "commandAcks": [{"name": "say_hello", "result": nested(65)}]},
     ):
         assert reason(harness.send(Name.COMMAND_ACK, bad)) in (Reason.SCHEMA, Reason.COMMAND)
     assert book.open()[0].state is CommandState.SENT
