@@ -20,6 +20,7 @@ from towline.bus.base import Endpoint, Member
 from towline.errors import InvalidInput
 from towline.gateway.answers import Answers, Waiting
 from towline.gateway.connections import Connection, Realm, decode_arguments, execute_call
+from towline.gateway.contextvalues import problem_of_call
 from towline.gateway.durations import SendDurations
 from towline.gateway.frames import data_frame
 from towline.protocols.connmix.clientid import node_of
@@ -177,6 +178,9 @@ class Mesh:
         address = self._node_of(client_id)
         if address is None:
             done(nowhere)
+            return
+        if problem := problem_of_call(function, arguments):  # before JSON is tried, which has limits of its own
+            done(Done(problem))
             return
         text = msgspec.json.encode(arguments)
         reached = self._tell([address], lambda seq: Call(seq, client_id, function, text))

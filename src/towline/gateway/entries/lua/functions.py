@@ -71,7 +71,7 @@ def value_or_error(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*arguments)
         except Exception as error:
-            return None, _told(error)
+            return None, told(error)
 
     return call
 
@@ -83,7 +83,7 @@ def error_only(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             function(*arguments)
         except Exception as error:
-            return _told(error)
+            return told(error)
         return None
 
     return call
@@ -96,12 +96,13 @@ def begun(function: Callable[..., Any], failed: tuple[Any, ...] = (None,)) -> Ca
         try:
             return function(*arguments)
         except Exception as error:
-            return (True, *failed, _told(error))
+            return (True, *failed, told(error))
 
     return call
 
 
-def _told(error: Exception) -> bytes:
+def told(error: Exception) -> bytes:
+    """A problem as the text that a script gets."""
     if isinstance(error, TowlineError):
         return error.message.encode("utf-8", "replace")
     if isinstance(error, (ValueError, OutOfMemory, LookupError)):
@@ -293,7 +294,7 @@ class Functions:
             try:
                 return (await stored,)
             except TowlineError as error:
-                return None, _told(error)
+                return None, told(error)
 
         self._shared.pending = wait
         return (False,)

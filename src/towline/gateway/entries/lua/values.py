@@ -10,7 +10,7 @@ from typing import Any
 
 import lupa.luajit21 as lua
 
-MAX_DEPTH = 64
+from towline.gateway.contextvalues import MAX_DEPTH
 
 
 def text_of(raw: bytes) -> str | bytes:
@@ -59,23 +59,26 @@ def size_of(value: Any) -> int:
 
 
 def to_lua(runtime: lua.LuaRuntime, value: Any) -> Any:
-    """A Python value (as JSON has them, or bytes) for Lua. The caller has made sure that it fits (:func:`size_of`)."""
+    """A Python value (as JSON has them, or bytes) for Lua; ValueError for what Lua has not. The
+    caller has made sure that it fits (:func:`size_of`)."""
+    plain = _plain(value)
+    return runtime.table_from(plain, recursive=True) if isinstance(plain, (dict, list)) else plain
+
+
+def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, float, bytes)):
         return value
     if isinstance(value, str):
         return value.encode("utf-8", "replace")
     if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else float(value)
-    return runtime.table_from(_plain(value), recursive=True)
-
-
-def _plain(value: Any) -> Any:
+        if -(2**63) <= value < 2**63:
+            return value
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError("an integer is beyond the range of a double, about 1.8e308") from None
     if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if -(2**63) <= value < 2**63 else float(value)
-    return value
+    raise ValueError(f"a {type(value).__name__} has no form in Lua")
