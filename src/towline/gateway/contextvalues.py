@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a connection's context may hold when it comes from outside.
+"""What a connection's context may hold when it comes from outside, and how JSON says what it holds.
 
 The limits are those of what Lua can be given. They hold on every port, because whoever calls does not know the
 language of a client's entry.
@@ -44,3 +44,23 @@ def problem_of_call(function: str, arguments: list[Any]) -> str:
         if problem := problem_of(value, depth):
             return f"{function[:40]}: the value of {name[:40]!r} cannot be kept: {problem}"
     return ""
+
+
+def key_text(key: Any) -> Any:
+    """A table's key as JSON has it: numbers as Lua prints them. What is neither text nor number stays what it is."""
+    if isinstance(key, bytes):
+        return key.decode("utf-8", "replace")
+    if isinstance(key, float):
+        return f"{key:.14g}"
+    if isinstance(key, int) and not isinstance(key, bool):
+        return str(key)
+    return key
+
+
+def text_keys(value: Any) -> Any:
+    """A value whose tables have the keys that JSON gives them. Of two that become one text, the later stays."""
+    if isinstance(value, dict):
+        return {key_text(key): text_keys(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [text_keys(item) for item in value]
+    return value

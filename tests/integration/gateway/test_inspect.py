@@ -32,7 +32,8 @@ from towline.store.sqlite import open_store
 ENTRY = """
 def on_handshake(conn, handshake):
     conn.subscribe(*filter(None, handshake.query.split(",")))
-    conn.set_context({"user": {"name": "ann", "key": b"\\x00"}, "long": "x" * 70000, "odd": object(), "many": 10**400})
+    conn.set_context({"user": {"name": "ann", "key": b"\\x00"}, "long": "x" * 70000, "odd": object(), "many": 10**400,
+        "rooms": {1001: "a", b"\\xff": "b"}})
     conn.send(conn.id)
 
 def on_message(conn, message):
@@ -202,6 +203,7 @@ async def test_one_client(hub: Hub, nodes: list[Node]) -> None:
     details = found.details
     assert json.loads(details.context) == {
         "user": {"name": "ann", "key": "AA=="},
+        "rooms": {"1001": "a", "\ufffd": "b"},
     }
     assert details.omitted == ["long", "odd", "many"]
     assert details.channels == ["a", "b"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a context may hold."""
+"""What a context may hold, and what JSON makes of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from towline.gateway.contextvalues import MAX_DEPTH, problem_of, problem_of_call
+from towline.gateway.contextvalues import MAX_DEPTH, key_text, problem_of, problem_of_call, text_keys
 
 
 def nested(depth: int) -> Any:
@@ -55,3 +55,10 @@ def test_a_call_says_which_value() -> None:
     assert problem_of_call("set_context", [{"a": 1, "b": nested(MAX_DEPTH - 1)}]) == ""
     assert "the value of 'b'" in problem_of_call("set_context", [{"a": 1, "b": nested(MAX_DEPTH)}])
     assert "the value of '2'" in problem_of_call("subscribe", ["a", 10**400])
+
+
+def test_keys_as_json_has_them() -> None:
+    assert [key_text(key) for key in (b"a", b"\xff", "b", 7, 1.5, 1e300)] == ["a", "\ufffd", "b", "7", "1.5", "1e+300"]
+    assert key_text(True) is True
+    assert text_keys({1: [{2.5: "a"}], "1": "later"}) == {"1": "later"}
+    assert text_keys(({1: "a"}, b"x")) == [{"1": "a"}, b"x"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from towline.errors import InvalidInput, TowlineError
+from towline.gateway.contextvalues import key_text, text_keys
 from towline.gateway.entries.lua import phppack, urls
 from towline.gateway.entries.lua.httpcalls import HttpCalls
 from towline.gateway.entries.lua.redis import RedisClients
@@ -210,10 +211,10 @@ class Functions:
         return (False,)
 
     def _set_context(self, client_id: bytes, values: Any) -> None:
-        context = from_lua(values)
-        if isinstance(context, list):
-            context = {str(number): value for number, value in enumerate(context, 1)}
-        self._connection(client_id).set_context(context)
+        kept = from_lua(values)
+        # The context's own keys are texts, as back ends give them; inside values keys stay what they are.
+        items = enumerate(kept, 1) if isinstance(kept, list) else kept.items()
+        self._connection(client_id).set_context({key_text(key): value for key, value in items})
 
     def _send(self, client_id: bytes, data: bytes, kind: Any) -> None:
         binary = _binary(kind, data)
@@ -314,7 +315,7 @@ class Functions:
         return (False,)
 
     def _http(self, method: bytes, url: bytes, options: Any) -> tuple[Any, ...]:
-        given = {} if options is None else from_lua(options)
+        given = {} if options is None else text_keys(from_lua(options))
         make = self._shared.http.prepare(_name(method), _name(url), given if isinstance(given, dict) else {})
 
         async def wait() -> tuple[Any, ...]:

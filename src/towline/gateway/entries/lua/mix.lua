@@ -128,12 +128,12 @@ end
 function methods:set_context(values)
   if type(values) ~= "table" then error("set_context takes a table", 2) end
   local problem = py.set_context(self._id, values)
-  if problem then error(problem, 2) end
+  if problem then return nil, problem end
 end
 
 function methods:set_context_value(key, value)
   local problem = py.set_context_value(self._id, need(key, "the key", "set_context_value"), value)
-  if problem then error(problem, 2) end
+  if problem then return nil, problem end
 end
 
 function methods:subscribe(...) return py.subscribe(self._id, ...) end
