@@ -54,6 +54,10 @@ async def script(tmp_path: Path) -> Script:
         ('mix.http.request("GET", "ftp://x/")', ["(nil)", "'ftp://x/' is not http:// or https://"]),
         ('mix.http.request("GET", "http://h/", {timeout = "x"})', [
             "(nil)", 'the timeout must be a number of seconds or a duration such as "1m30s"']),
+        *[(f'mix.http.request("GET", "http://h/", {{timeout = {number}}})', [
+            "(nil)", "the timeout must be a finite number of seconds"]) for number in ("math.huge", "0/0")],
+        ("mix.json_encode({0/0})", ["(nil)", "a number that is not finite has no JSON"]),
+        ('mix.queue.push("t", {math.huge})', ["(nil)", "a number that is not finite has no JSON"]),
     ],
 )  # fmt: skip
 async def test_values(script: Script, expression: str, values: list[Any]) -> None:
@@ -91,6 +95,8 @@ async def test_parse_url(script: Script) -> None:
 async def test_problems_are_second_results(script: Script, expression: str) -> None:
     if expression.startswith("pcall"):
         assert "mix.md5: the argument must be a text" in ask(script, "pcall(mix.md5, {})")[1]
+        for item in ("0/0", "math.huge", "256"):
+            assert "item 2 is not 0 to 255" in ask(script, f"pcall(mix.bytes_tostring, {{1, {item}}})")[1]
         return
     first, problem = ask(script, expression)
     assert first == "(nil)"
