@@ -125,15 +125,19 @@ class Queues:
 
         A text that holds a JSON object or array is embedded as it is; any other text is a JSON string; other values are
         encoded as JSON. QueueFull ``queue.full``, ``queue.bytes``, ``queue.topics``; InvalidInput ``queue.topic``,
-        ``queue.data``, ``queue.too_long``; ``queue.durable``: that topic needs :meth:`put`. A refused message is counted.
+        ``queue.data``, ``queue.too_long``; ``queue.durable``: that topic needs :meth:`put`; Conflict ``queue.not_started``.
+        A refused message is counted.
         """
         text = self._checked(topic, data)
+        number = self._number()
+        if number >= 0:
+            self._node = number  # kept while a lost number is leased anew
+        elif self._node < 0:
+            self.counters.refused["not_started"] += 1
+            raise Conflict("queue.not_started", "the node is not started yet: it has no number to put into the event")
         found = self.topics.get(topic)
         if found is None:
             found = self._open_memory(topic)
-        number = self._number()
-        if number >= 0:
-            self._node = number
         self._order += 1
         item = Item(self._order, self._node, client_id, text)
         if found.ready:

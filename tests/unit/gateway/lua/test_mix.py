@@ -157,6 +157,20 @@ async def test_mesh_and_queue(tmp_path: Path) -> None:
     assert items[0].client_id == script.conn.id
 
 
+async def test_a_push_before_the_node_has_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    number = -1
+    queue = Queues(QueueSettings(), 1000, lambda: number)
+    script = Script(tmp_path, ASK + "print(mix.queue.push('t', 'loading'))", queue=queue)
+    told = "nil\tthe node is not started yet: it has no number to put into the event\n"
+    assert capsys.readouterr().out == told
+    assert not queue.topics
+    assert queue.counters.refused == {"not_started": 1}
+    number = 7
+    script.entry._load()
+    assert capsys.readouterr().out == "1\n"
+    assert [(item.node, item.client_id) for item in queue.topics["t"].items] == [(7, "")]
+
+
 async def test_no_queue(tmp_path: Path) -> None:
     assert ask(Script(tmp_path, ASK), "mix.queue.push('t', 1)") == ["(nil)", "queue is not configured"]
 
