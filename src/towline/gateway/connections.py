@@ -12,8 +12,10 @@ import msgspec
 from towline.errors import Conflict, InvalidInput
 from towline.gateway.channels import MAX_PER_CONNECTION, Channel, Channels, check_channel
 from towline.gateway.closecodes import NORMAL, SENDABLE
+from towline.gateway.connectionqueue import ConnectionQueue
+from towline.gateway.contextvalues import problem_of_call
 from towline.gateway.frames import binary_frame, data_frame, text_frame
-from towline.gateway.queues import ConnectionQueue, Queues
+from towline.gateway.queues import Queues
 
 if TYPE_CHECKING:
     from towline.gateway.entries.base import Handshake
@@ -225,6 +227,8 @@ def _is_closing(code: int, reason: str) -> None:
 
 def execute_call(connection: Connection, function: str, arguments: list[Any]) -> str:
     """``conn.call`` on a connection of this node (spec connmix §3): the empty string, or what was wrong (301)."""
+    if problem := problem_of_call(function, arguments):
+        return problem
     try:
         match function, arguments:
             case "set_context", [dict(values)]:

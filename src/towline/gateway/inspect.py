@@ -21,6 +21,7 @@ from towline.errors import InvalidInput, NotFound
 from towline.gateway.addresses import join_address
 from towline.gateway.announce import API
 from towline.gateway.channels import check_channel
+from towline.gateway.contextvalues import problem_of, text_keys
 from towline.protocols.connmix import inspect as wire
 from towline.protocols.connmix.clientid import issued_ms
 
@@ -318,7 +319,10 @@ def _context(context: dict[str, Any]) -> tuple[bytes, list[str]]:
     for key, value in context.items():
         name = wire.clean(str(key))
         try:
-            part = msgspec.json.encode(name) + b":" + msgspec.json.encode(value)
+            # A script in Python may set anything.
+            if problem := problem_of(value):
+                raise ValueError(problem)
+            part = msgspec.json.encode(name) + b":" + msgspec.json.encode(text_keys(value))
         except (TypeError, ValueError, OverflowError, RecursionError):
             part = b""
         if not part or len(part) >= room:

@@ -20,6 +20,7 @@ from towline.bus.base import MAX_PAYLOAD, Endpoint, Member
 from towline.errors import InvalidInput
 from towline.gateway.answers import Answers, Waiting
 from towline.gateway.connections import Connection, Realm, decode_arguments, execute_call
+from towline.gateway.contextvalues import problem_of_call
 from towline.gateway.durations import SendDurations
 from towline.gateway.frames import data_frame
 from towline.protocols.connmix.clientid import node_of
@@ -174,6 +175,9 @@ class Mesh:
 
     def call_then(self, client_id: str, function: str, arguments: list[Any], done: Callable[[Done], object]) -> None:
         """``conn.call`` on a client of any node, and call ``done`` once."""
+        if problem := problem_of_call(function, arguments):  # before JSON is tried, which has limits of its own
+            done(Done(problem))
+            return
         text = msgspec.json.encode(arguments)
         size = len(text) + len(function.encode()) + len(client_id.encode())
         if size > MAX_CALL_BYTES:

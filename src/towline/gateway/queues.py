@@ -125,16 +125,20 @@ class Queues:
         """Queue one message and say how many wait in the topic now (0: a consumer has it already). Never waits.
 
         A text that holds a JSON object or array is embedded as it is; any other text is a JSON string; other values are
-        encoded as JSON. QueueFull ``queue.full``, ``queue.bytes``, ``queue.topics``; InvalidInput ``queue.topic``,
-        ``queue.data``, ``queue.too_long``, ``queue.durable`` (needs :meth:`put`); Unavailable ``queue.draining``. All counted.
+        encoded as JSON. All refusals are counted: QueueFull ``queue.full``, ``queue.bytes``, ``queue.topics``; InvalidInput
+        ``queue.topic``, ``queue.data``, ``queue.too_long``, ``queue.durable`` (needs :meth:`put`); Conflict
+        ``queue.not_started``; Unavailable ``queue.draining``.
         """
         text = self._checked(topic, data)
+        number = self._number()
+        if number >= 0:
+            self._node = number  # kept while a lost number is leased anew
+        elif self._node < 0:
+            self.counters.refused["not_started"] += 1
+            raise Conflict("queue.not_started", "the node is not started yet: it has no number to put into the event")
         found = self.topics.get(topic)
         if found is None:
             found = self._open_memory(topic)
-        number = self._number()
-        if number >= 0:
-            self._node = number
         self._order += 1
         item = Item(self._order, self._node, client_id, text)
         if found.ready:
@@ -371,22 +375,6 @@ class Queues:
     def _drop_unused(self, topic: Topic) -> None:
         if not topic.items and not topic.away and not topic.consumers:
             self.topics.pop(topic.name, None)
-
-
-class ConnectionQueue(NamedTuple):
-    """``conn.queue``: pushes in the name of one client."""
-
-    queues: Queues
-    client_id: str
-
-    def push(self, topic: str, data: object) -> int:
-        """Queue a message for the back ends that consume ``topic``: how many wait now. As :meth:`Queues.push`."""
-        return self.queues.push(topic, data, self.client_id)
-
-    async def put(self, topic: str, data: object) -> int:
-        """The same for any topic; in a durable one the message is safe when this returns. As :meth:`Queues.put`."""
-        done = self.queues.put(topic, data, self.client_id)
-        return done if isinstance(done, int) else await done
 
 
 def _fits(topic: str) -> bool:

@@ -32,7 +32,8 @@ from towline.store.sqlite import open_store
 ENTRY = """
 def on_handshake(conn, handshake):
     conn.subscribe(*filter(None, handshake.query.split(",")))
-    conn.set_context({"user": {"name": "ann", "key": b"\\x00"}, "long": "x" * 70000, "odd": object()})
+    conn.set_context({"user": {"name": "ann", "key": b"\\x00"}, "long": "x" * 70000, "odd": object(), "many": 10**400,
+        "rooms": {1001: "a", b"\\xff": "b"}})
     conn.send(conn.id)
 
 def on_message(conn, message):
@@ -200,8 +201,11 @@ async def test_one_client(hub: Hub, nodes: list[Node]) -> None:
     found = await hub.gateway.client(OWNER, client_id)
     assert found.node == nodes[1].number
     details = found.details
-    assert json.loads(details.context) == {"user": {"name": "ann", "key": "AA=="}}
-    assert details.omitted == ["long", "odd"]
+    assert json.loads(details.context) == {
+        "user": {"name": "ann", "key": "AA=="},
+        "rooms": {"1001": "a", "\ufffd": "b"},
+    }
+    assert details.omitted == ["long", "odd", "many"]
     assert details.channels == ["a", "b"]
     assert (details.user_agent, details.path, details.protocol) == ("tester/1", "/", "websocket")
     assert abs(details.client.since_us - SystemClock().now_us()) < 60_000_000

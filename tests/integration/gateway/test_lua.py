@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import httpx
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.integration.gateway.running import api, clients, running_node
@@ -86,3 +87,19 @@ async def test_a_back_end_pops_what_a_script_pushes(tmp_path: Path) -> None:
             event = json.loads(await hear(back_end))
         assert event["p"]["t"] == "chat"
         assert event["p"]["d"] == {"frame": {"type": "text", "data": "hi", "finish": True}, "uid": 1001}
+
+
+async def test_a_push_of_a_script_that_loads_has_the_nodes_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first load is before the node has one: no event with another number comes out of it."""
+    path = tmp_path / "entry.lua"
+    rest = " function on_handshake() end function on_close() end function on_message(msg) end"
+    path.write_text('print(mix.queue.push("loads", "first"))' + rest)
+    async with running_node(entry=str(path), reload_s=0.2) as node, connect(api(node, "ws") + "/ws/v1") as back_end:
+        assert capsys.readouterr().out.startswith("nil\tthe node is not started yet")
+        await back_end.send('{"m":"queue.pop","p":{"t":["loads"]},"i":1}')
+        assert json.loads(await hear(back_end))["r"] == {"s": True}
+        path.write_text('print(mix.queue.push("loads", "second"))' + rest)
+        event = json.loads(await hear(back_end))["p"]
+        assert event == {"n": int(node.nodes()[0]["id"]), "c": "", "t": "loads", "d": "second"}

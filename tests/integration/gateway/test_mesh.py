@@ -162,6 +162,22 @@ async def test_calls_reach_clients_anywhere(nodes: list[Node]) -> None:
         assert await publish(nodes[0], "rare", b"x") == Outcome(1, 0, 0)
 
 
+async def test_values_that_are_refused_are_so_on_every_node(nodes: list[Node]) -> None:
+    deep: list[object] = []
+    for _ in range(500):
+        deep = [deep]
+    async with client(nodes[1]) as there:
+        client_id = str(await there.recv())
+        found: list[list[Done]] = [[], []]
+        for node, answers in zip(nodes, found, strict=True):
+            for value in (10**400, deep, 2**70):
+                node.mesh.call_then(client_id, "set_context_value", ["k", value], answers.append)
+        await until(lambda: all(len(answers) == 3 for answers in found))
+        assert found[0] == found[1]
+        assert [done.problem == "" for done in found[0]] == [False, False, True]
+        assert nodes[1].realm.connections[client_id].context() == {"k": 2**70}
+
+
 async def test_what_one_back_end_says_arrives_in_order_across_nodes(nodes: list[Node]) -> None:
     async with client(nodes[1]) as there, connect(f"ws://127.0.0.1:{nodes[0].api_address[1]}/ws/v1") as api:
         client_id = str(await there.recv())

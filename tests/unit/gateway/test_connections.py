@@ -85,6 +85,8 @@ async def test_context_and_waiting_for_it() -> None:
         ("set_context_value", ["x", None], ""),
         ("set_context_value", ["x"], "set_context_value takes a key and a value"),
         ("set_context_value", [1, 2], "set_context_value takes a key and a value"),
+        ("set_context_value", ["big", 10**400], "the value of 'big' cannot be kept: an integer is beyond"),
+        ("set_context", [{"deep": [[[]]]}], ""),
         ("subscribe", ["a", "b"], ""),
         ("subscribe", ["a b"], "must not contain spaces"),
         ("subscribe", [1], "must be text"),

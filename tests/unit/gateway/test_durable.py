@@ -75,13 +75,18 @@ class Machine(RuleBasedStateMachine):
         self.durable = DurableTopics(self.store, RULES, lambda: self.now, lambda: 1)
 
     async def _settle(self) -> None:
-        """Until nothing moves: no task of ours, and pumps that wait."""
+        """Until nothing moves: no task of ours, and pumps that wait for room or for messages."""
         quiet = 0
-        while quiet < 4:
-            before = [dict(taker.has) for taker in self.takers]
-            await asyncio.sleep(0.002)
-            busy = self.durable.pending or self.durable._tasks or before != [taker.has for taker in self.takers]
+        while quiet < 2:
+            await asyncio.sleep(0.001)
+            busy = self.durable.pending or self.durable._tasks or any(map(self._pumping, self.durable._pumps))
             quiet = 0 if busy else quiet + 1
+
+    def _pumping(self, name: str) -> bool:
+        if self.durable._wakes[name]._waiters:
+            return False
+        topic, now = self.store._topics[name], self.store._clock.monotonic()
+        return topic.head > topic.cursor or any(at <= now for at, _, _ in topic.released)
 
     @initialize()
     def start(self) -> None:

@@ -107,7 +107,7 @@ def test_bounds() -> None:
     with pytest.raises(Conflict):
         found.pop(taker, ("a",))
     assert found.counters.refused == {"full": 1, "topics": 1, "consumer": 1}
-    small = Queues(QueueSettings(max_bytes=65536), 60_000, lambda: -1)
+    small = Queues(QueueSettings(max_bytes=65536), 60_000, lambda: 1)
     small.push("a", "x" * 50_000)
     with pytest.raises(QueueFull) as caught:
         small.push("b", "x" * 50_000)

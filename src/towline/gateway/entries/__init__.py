@@ -14,12 +14,13 @@
 
 from __future__ import annotations
 
+from towline.gateway.connectionqueue import ConnectionQueue
 from towline.gateway.connections import Connection
 from towline.gateway.entries.base import Entry, Handshake, Message, RawEntry
 from towline.gateway.entries.buffer import Buffer
 from towline.gateway.entries.load import load_entry, load_raw_entry
 from towline.gateway.mesh import Mesh, Outcome
-from towline.gateway.queues import ConnectionQueue, QueueFull
+from towline.gateway.queues import QueueFull
 from towline.gateway.rawconnection import RawConnection
 
 __all__ = [

@@ -54,6 +54,10 @@ async def script(tmp_path: Path) -> Script:
         ('mix.http.request("GET", "ftp://x/")', ["(nil)", "'ftp://x/' is not http:// or https://"]),
         ('mix.http.request("GET", "http://h/", {timeout = "x"})', [
             "(nil)", 'the timeout must be a number of seconds or a duration such as "1m30s"']),
+        *[(f'mix.http.request("GET", "http://h/", {{timeout = {number}}})', [
+            "(nil)", "the timeout must be a finite number of seconds"]) for number in ("math.huge", "0/0")],
+        ("mix.json_encode({0/0})", ["(nil)", "a number that is not finite has no JSON"]),
+        ('mix.queue.push("t", {math.huge})', ["(nil)", "a number that is not finite has no JSON"]),
     ],
 )  # fmt: skip
 async def test_values(script: Script, expression: str, values: list[Any]) -> None:
@@ -91,6 +95,8 @@ async def test_parse_url(script: Script) -> None:
 async def test_problems_are_second_results(script: Script, expression: str) -> None:
     if expression.startswith("pcall"):
         assert "mix.md5: the argument must be a text" in ask(script, "pcall(mix.md5, {})")[1]
+        for item in ("0/0", "math.huge", "256"):
+            assert "item 2 is not 0 to 255" in ask(script, f"pcall(mix.bytes_tostring, {{1, {item}}})")[1]
         return
     first, problem = ask(script, expression)
     assert first == "(nil)"
@@ -120,8 +126,8 @@ async def test_the_connection(tmp_path: Path) -> None:
     assert "not UTF-8" in ask(script, "c():send('\\255')")[0]
     assert "type" in ask(script, "c():send('x', 'blob')")[0]
     assert "takes a text" in ask(script, "c():send({})")[0]
-    with pytest.raises(ScriptError, match="a function cannot be kept"):
-        script.send("c():set_context({f = print})")
+    assert ask(script, "c():set_context({f = print})") == ["(nil)", "a function cannot be kept"]
+    assert ask(script, "c():set_context_value('f', print)") == ["(nil)", "a function cannot be kept"]
     script.send("c():send('\\255', 'binary')")
     assert script.heard()[0] == b"\xff"
     script.send("c():close()")
@@ -149,6 +155,20 @@ async def test_mesh_and_queue(tmp_path: Path) -> None:
     items = queue.topics["t"].items
     assert [item.data for item in items] == [b'{"a":[],"b":1}', b'{"x": 1}', b'"text"', b"5", b'"{no"']
     assert items[0].client_id == script.conn.id
+
+
+async def test_a_push_before_the_node_has_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    number = -1
+    queue = Queues(QueueSettings(), 1000, lambda: number)
+    script = Script(tmp_path, ASK + "print(mix.queue.push('t', 'loading'))", queue=queue)
+    told = "nil\tthe node is not started yet: it has no number to put into the event\n"
+    assert capsys.readouterr().out == told
+    assert not queue.topics
+    assert queue.counters.refused == {"not_started": 1}
+    number = 7
+    script.entry._load()
+    assert capsys.readouterr().out == "1\n"
+    assert [(item.node, item.client_id) for item in queue.topics["t"].items] == [(7, "")]
 
 
 async def test_no_queue(tmp_path: Path) -> None:

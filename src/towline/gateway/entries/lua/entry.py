@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from towline.errors import StartError
-from towline.gateway.entries.lua.functions import Functions, Shared
+from towline.gateway.entries.lua.functions import Functions, Shared, told
 from towline.gateway.entries.lua.vm import LuaVM, OutOfMemory, ScriptError, Sources
 from towline.gateway.entries.options import ScriptOptions
 
@@ -104,16 +104,16 @@ class LuaScript:
             pending = self._shared.take_pending() if key is not None else None
 
     async def _given(self, vm: LuaVM, key: int, pending: Any) -> list[Any]:
-        """What a callback waits for, as Lua values."""
+        """What a callback waits for, as Lua values; nil and a text for what the machine cannot be given."""
         try:
             values = await pending()
+            try:
+                return [vm.give(value) for value in values]
+            except Exception as error:
+                return [None, told(error)]
         except BaseException:
-            vm.drop(key)
+            vm.drop(key)  # nobody resumes it any more, and a coroutine that waits is not collected
             raise
-        try:
-            return [vm.give(value) for value in values]
-        except OutOfMemory as error:
-            return [None, str(error).encode()]
 
     # -- loading
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from towline.errors import InvalidInput, TowlineError
+from towline.gateway.contextvalues import key_text, text_keys
 from towline.gateway.entries.lua import phppack, urls
 from towline.gateway.entries.lua.httpcalls import HttpCalls
 from towline.gateway.entries.lua.redis import RedisClients
@@ -71,7 +72,7 @@ def value_or_error(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*arguments)
         except Exception as error:
-            return None, _told(error)
+            return None, told(error)
 
     return call
 
@@ -83,7 +84,7 @@ def error_only(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             function(*arguments)
         except Exception as error:
-            return _told(error)
+            return told(error)
         return None
 
     return call
@@ -96,12 +97,13 @@ def begun(function: Callable[..., Any], failed: tuple[Any, ...] = (None,)) -> Ca
         try:
             return function(*arguments)
         except Exception as error:
-            return (True, *failed, _told(error))
+            return (True, *failed, told(error))
 
     return call
 
 
-def _told(error: Exception) -> bytes:
+def told(error: Exception) -> bytes:
+    """A problem as the text that a script gets."""
     if isinstance(error, TowlineError):
         return error.message.encode("utf-8", "replace")
     if isinstance(error, (ValueError, OutOfMemory, LookupError)):
@@ -209,10 +211,10 @@ class Functions:
         return (False,)
 
     def _set_context(self, client_id: bytes, values: Any) -> None:
-        context = from_lua(values)
-        if isinstance(context, list):
-            context = {str(number): value for number, value in enumerate(context, 1)}
-        self._connection(client_id).set_context(context)
+        kept = from_lua(values)
+        # The context's own keys are texts, as back ends give them; inside values keys stay what they are.
+        items = enumerate(kept, 1) if isinstance(kept, list) else kept.items()
+        self._connection(client_id).set_context({key_text(key): value for key, value in items})
 
     def _send(self, client_id: bytes, data: bytes, kind: Any) -> None:
         binary = _binary(kind, data)
@@ -293,7 +295,7 @@ class Functions:
             try:
                 return (await stored,)
             except TowlineError as error:
-                return None, _told(error)
+                return None, told(error)
 
         self._shared.pending = wait
         return (False,)
@@ -313,7 +315,7 @@ class Functions:
         return (False,)
 
     def _http(self, method: bytes, url: bytes, options: Any) -> tuple[Any, ...]:
-        given = {} if options is None else from_lua(options)
+        given = {} if options is None else text_keys(from_lua(options))
         make = self._shared.http.prepare(_name(method), _name(url), given if isinstance(given, dict) else {})
 
         async def wait() -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -49,6 +50,8 @@ def check_address(address: str) -> str:
 def seconds(value: Any) -> float:
     """A timeout: whole seconds from a number, or a duration such as ``1m30s``; ValueError otherwise."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError("the timeout must be a finite number of seconds")
         found = float(int(value))
     elif isinstance(value, str) and value and not _DURATION.sub("", value):
         found = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(value))

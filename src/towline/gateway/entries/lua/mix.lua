@@ -4,7 +4,7 @@ local py, json, await, current = ...
 
 local char, find, sub, concat, tostring, type = string.char, string.find, string.sub, table.concat, tostring, type
 local setmetatable, select, error, ipairs = setmetatable, select, error, ipairs
-local tonumber, unpack = tonumber, unpack
+local tonumber, unpack, floor = tonumber, unpack, math.floor
 
 local mix = {DEBUG = "DEBUG", INFO = "INFO", WARN = "WARN", ERROR = "ERROR"}
 
@@ -83,7 +83,7 @@ function mix.bytes_tostring(t)
   local out, n = {}, #t
   for i = 1, n do
     local b = t[i]
-    if type(b) ~= "number" or b < 0 or b > 255 then error("mix.bytes_tostring: item " .. i .. " is not 0 to 255", 2) end
+    if type(b) ~= "number" or not (b >= 0 and b <= 255) then error("mix.bytes_tostring: item " .. i .. " is not 0 to 255", 2) end
     out[i] = char(b)
   end
   return concat(out, "", 1, n)
@@ -128,12 +128,12 @@ end
 function methods:set_context(values)
   if type(values) ~= "table" then error("set_context takes a table", 2) end
   local problem = py.set_context(self._id, values)
-  if problem then error(problem, 2) end
+  if problem then return nil, problem end
 end
 
 function methods:set_context_value(key, value)
   local problem = py.set_context_value(self._id, need(key, "the key", "set_context_value"), value)
-  if problem then error(problem, 2) end
+  if problem then return nil, problem end
 end
 
 function methods:subscribe(...) return py.subscribe(self._id, ...) end
@@ -174,7 +174,7 @@ function bytes:read(n)
   n = tonumber(n)
   if not n or not (n >= 0) then return nil, "read takes a number of bytes" end
   local at = self._at
-  local to = at + n - n % 1
+  local to = at + floor(n)      -- of math.huge too, which n % 1 makes no number
   if to > self._size then return nil, "only " .. self._size - at .. " bytes are left" end
   local data, problem
   if self._data then
