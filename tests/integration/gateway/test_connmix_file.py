@@ -219,6 +219,10 @@ def test_a_file_that_is_wrong_leaves_everything_as_it_was(gateway: Gateway) -> N
     good = gateway.text
     for wrong, said in (
         ("access: {users: [", ": not valid YAML"),
+        (
+            good.replace("access:", "acess:"),
+            "conf/connmix.yaml:8:1: acess: there is no such key, and access must be clear",
+        ),
         (good.replace("password: pass", "passwort: pass"), "conf/connmix.yaml:10:7: access.users[0]"),
         (good.replace("readTimeout: 60", "readTimeout: soon"), "engine.apiServer.readTimeout: must be a whole number"),
         ("", "the file is empty"),
@@ -287,10 +291,12 @@ def test_the_imported_file_runs_the_same(gateway: Gateway) -> None:
         (("center",), "bus.url: engine and center are joined by NATS"),
         (("-f", "conf/connmix.yaml", "--config", "x.yaml"), "give --config or -f, one of them"),
         (("-f", "conf/connmix.yaml", "dev"), "options stand behind the command: towline gateway dev"),
+        (("dev", "-f", "open.yaml"), "open.yaml:1:1: acess: there is no such key, and access must be clear"),
         (("dev", "-f", "nowhere.yaml"), "nowhere.yaml: cannot read the settings file"),
     ],
 )
 def test_what_cannot_be_started_says_why(gateway: Gateway, words: tuple[str, ...], message: str) -> None:
+    (gateway.folder / "open.yaml").write_text("acess:\n  users: [{username: u, password: p}]\n")
     done = towline(gateway.folder, *words)
     assert done.returncode == 2
     assert message in done.stderr

@@ -230,6 +230,45 @@ def test_unknown_keys_warn_and_the_rest_goes_on() -> None:
     assert settings(text).gateway.api_listen == "127.0.0.1:7789"
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("acess: {users: [{username: u, password: p}]}", "c.yaml:1:1"),
+        ("acces:\n", "c.yaml:1:1"),
+        ("Acecss: {}", "c.yaml:1:1"),
+        ("users: [{username: u, password: p}]\naccess:\n", "c.yaml:1:1"),
+        ("auth: {user: [{username: u, password: p}]}", "c.yaml:1:1"),
+        ("auth: {accounts: [{username: u, password: p, roles: [read]}]}", "c.yaml:1:1"),
+        ("engine: {acess: {users: []}}", "c.yaml:1:10"),
+        ("engine: {access: {users: []}}", "c.yaml:1:10"),
+        ("center: {apiServer: {port: 1, access: {}}}", "c.yaml:1:31"),
+        ("licenses: {access: {users: []}}", "c.yaml:1:1"),
+        ("engine: {meshPoint: {port: 1, users: []}}", "c.yaml:1:10"),
+        ("engine: {apiServer: {port: 1, usrname: u, pasword: p}}", "c.yaml:1:31"),
+        ("engine: {control: {port: 1, user: u, pass: p}}", "c.yaml:1:29"),
+        ("center: {apiServer: {port: 1, username: u, password: p}}", "c.yaml:1:31"),
+        ("access: {users: [{username: u, password: p}]}\nAccess:\n", "c.yaml:2:1"),
+        ("access: {users: [{username: u, password: p}], Users: []}", "c.yaml:1:47"),
+    ],
+)
+def test_users_who_were_not_understood_are_an_error_wherever_they_stand(text: str, where: str) -> None:
+    with pytest.raises(InvalidInput, match="access must be clear") as caught:
+        translated(text)
+    assert caught.value.where == where
+
+
+def test_keys_that_are_far_from_access_only_warn() -> None:
+    text = "extras: [1]\nengine: {luavm: {mysql: {user: root, password: p}}, servres: []}\nexpress: {}\n"
+    assert len(warnings(text)) == 4
+
+
+def test_misspelt_users_are_an_error_in_our_own_file_too() -> None:
+    for text in ("gateway: {user: []}", "gatway: {users: []}", "users: []", "gateway: {queue: {users: []}}"):
+        with pytest.raises(InvalidInput, match="there is no setting") as caught:
+            load_settings(parse(text, "towline.yaml"), environ={})
+        assert (caught.value.where or "").startswith("towline.yaml:1:")
+
+
 def test_a_key_in_two_spellings_warns() -> None:
     text = "engine: {apiServer: {port: 1, readTimeout: 5, read_timeout: 6}}"
     assert settings(text).gateway.api_keepalive_s == 6

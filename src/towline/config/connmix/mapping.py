@@ -157,8 +157,8 @@ class _Translation(Reader):
                     at,
                 )
             )
-            self._refuse_unknown(user)
-        self._refuse_unknown(section)
+            user.refuse_unknown()
+        section.refuse_unknown()
 
     def _roles(self, path: Path | None) -> list[str]:
         if path is None:
@@ -171,17 +171,13 @@ class _Translation(Reader):
             found.append(role)
         return found
 
-    def _refuse_unknown(self, section: Section) -> None:
-        for path, hint in section.unknown():
-            raise self.invalid(path, f"there is no such key, and access must be clear{hint}")
-
     def _center(self, path: Path) -> None:
         section = Section(self, path, "center")
         section.ignore(_BUS, "registry")
         if (below := section.take("apiServer")) is not None:
             api = Section(self, below, "center.apiserver")
             self._address(("gateway", "center_listen"), api)
-            api.finish()
+            api.finish(users=True)
         section.finish()
 
     def _engine(self, path: Path) -> None:
@@ -212,7 +208,7 @@ class _Translation(Reader):
         self._timeout(("gateway", "api_keepalive_s"), section, "readTimeout")
         section.ignore(_BUFFERS, "readBufferSize", "writeBufferSize")
         section.ignore(_SLOW, "writeTimeout")
-        section.finish()
+        section.finish(users=True)
 
     def _luavm(self, path: Path) -> None:
         section = Section(self, path, "engine.luavm")
