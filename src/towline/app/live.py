@@ -21,6 +21,8 @@ import msgspec
 from towline.app.connmix import read_connmix
 from towline.app.settings import Settings, default_file, load_settings
 from towline.config.changes import merge_live
+from towline.config.connmix.reading import Note
+from towline.config.loader import Loaded
 from towline.errors import InvalidInput
 
 LOOK_S = 1.0
@@ -46,14 +48,19 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     def load(self) -> Settings:
         """The settings as they are now. InvalidInput ``config.*``."""
-        path = Path(self.file) if self.file else None
-        if path is None or self.form == "towline":
-            return load_settings(path, flags=self.flags).settings
-        translated = read_connmix(path)
-        for note in translated.notes:
+        loaded, notes = self.read()
+        for note in notes:
             if note.kind == "warning":
                 log.warning("%s", note)
-        return load_settings(translated.document, flags=self.flags).settings
+        return loaded.settings
+
+    def read(self) -> tuple[Loaded[Settings], tuple[Note, ...]]:
+        """The settings with their places, and what is to be said of the file. InvalidInput ``config.*``."""
+        path = Path(self.file) if self.file else None
+        if path is None or self.form == "towline":
+            return load_settings(path, flags=self.flags), ()
+        translated = read_connmix(path)
+        return load_settings(translated.document, flags=self.flags), translated.notes
 
 
 class Given(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -301,6 +302,49 @@ def test_what_cannot_be_started_says_why(gateway: Gateway, words: tuple[str, ...
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "entry.websocket.lua",
+            "none.lua",
+            "36:7: engine.servers[0].entry: cannot read lua/none.lua: No such file or directory",
+        ),
+        (
+            "entry.websocket.lua",
+            "entry.txt",
+            "36:7: engine.servers[0].entry: 'lua/entry.txt' is neither a .py or .lua file",
+        ),
+        (
+            "protocol: websocket",
+            "protocol: socket",
+            "conf/connmix.yaml:36:7: engine.servers[0].entry: lua/entry.websocket.lua: ",
+        ),
+        (
+            "bind: 127.0.0.1\n      protocol",
+            "bind: 192.0.2.1\n      protocol",
+            "31:7: engine.servers[0].bind: cannot listen on",
+        ),
+        (
+            "  servers:\n    - port: {clients}",
+            "  servers:\n    - port: {taken}",
+            "30:7: engine.servers[0].port: 127.0.0.1:",
+        ),
+    ],
+)
+def test_a_start_that_fails_names_the_line_in_their_file(gateway: Gateway, old: str, new: str, message: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = gateway.ports | {"taken": taken.getsockname()[1]}
+        old, new = old.format(**ports), new.format(**ports)
+        assert old in gateway.text
+        gateway.save(gateway.text.replace(old, new))
+        done = towline(gateway.folder, "dev", "-f", "conf/connmix.yaml")
+    assert (done.returncode, done.stderr.count("\ntowline: conf/connmix.yaml:")) == (2, 1)
+    assert message in done.stderr
 
 
 def test_a_center_port_that_was_asked_for_must_be_free(gateway: Gateway) -> None:

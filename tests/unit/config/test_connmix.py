@@ -308,10 +308,52 @@ def test_what_is_wrong_is_told_with_its_place(text: str, where: str, message: st
     assert caught.value.where == where
 
 
-def test_a_value_that_we_refuse_is_told_where_it_stands_in_their_file() -> None:
-    with pytest.raises(InvalidInput, match=r"gateway\.queue\.topic_size") as caught:
-        settings("engine:\n  luavm:\n    queue: {topicSize: 0}")
-    assert caught.value.where == "c.yaml:3:13"
+@pytest.mark.parametrize(
+    ("text", "where", "message"),
+    [
+        (
+            "engine:\n  luavm:\n    queue: {topicSize: 0}",
+            "c.yaml:3:13",
+            "engine.luavm.queue.topicSize: Expected `int` >= 1",
+        ),
+        ("prometheus: {summary: {maxAge: 0}}", "c.yaml:1:24", "prometheus.summary.maxAge: Expected `float` > 0.0"),
+        (
+            "access:\n  users:\n    - username: u\n      password: p\n      host: '10.0.*'",
+            "c.yaml:5:7",
+            "access.users[0].host: '10.0.*' matches no address",
+        ),
+        ("engine: {apiServer: {username: 'a:b', password: p}}", "c.yaml:1:22", "engine.apiServer.username: a colon"),
+        ("engine: {luavm: {redis: [{addr: x}]}}", "c.yaml:1:27", "engine.luavm.redis[0].addr: 'x' is not host:port"),
+        (
+            "engine: {luavm: {redis: [{name: a}, {name: b}, {name: a}]}}",
+            "c.yaml:1:49",
+            "engine.luavm.redis[2].name: 'a' is the name of engine.luavm.redis[0] too",
+        ),
+        ("engine: {luavm: {redis: [{}, {}]}}", "c.yaml:1:30", "engine.luavm.redis[1]: 'default' is the name of"),
+        (
+            "engine: {servers: [{port: 1, protocol: socket, entry: e}, {port: 1, protocol: socket, entry: e}]}",
+            "c.yaml:1:60",
+            "engine.servers[1].port: 127.0.0.1:1 is the address of engine.servers[0].port too",
+        ),
+        (
+            "engine: {servers: [{port: 6789, protocol: socket, entry: e}]}",
+            "c.yaml:1:21",
+            "engine.servers[0].port: 127.0.0.1:6789 is the address of engine.apiServer.port too",
+        ),
+    ],
+)
+def test_a_value_that_we_refuse_is_told_where_it_stands_in_their_file(text: str, where: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        settings(text)
+    assert (caught.value.where, caught.value.message[: len(message)]) == (where, message)
+
+
+def test_a_value_from_outside_is_told_in_our_words() -> None:
+    text = "access: {users: [{username: u, password: p}]}"
+    environ = {"TOWLINE_GATEWAY__USERS": "[{username: u, password: p, host: x}]"}
+    with pytest.raises(InvalidInput, match=r": gateway\.users\[0\]\.host: 'x' matches no address") as caught:
+        load_settings(translated(text).document, environ=environ)
+    assert caught.value.where == "TOWLINE_GATEWAY__USERS"
 
 
 def test_a_user_without_roles_may_do_nothing() -> None:

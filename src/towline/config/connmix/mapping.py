@@ -7,12 +7,12 @@ what is wrong in ``access`` is an error, because a user who was not understood m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from towline.config.connmix.reading import Note, NoteKind, Reader, Section, dotted
-from towline.config.yamlfile import Document, Path, Place
+from towline.config.connmix.reading import Note, NoteKind, Reader, Section
+from towline.config.connmix.tree import Ours
+from towline.config.yamlfile import Document, Path, dotted
 
 NEVER_S = 31_536_000
 """A timeout of 0 means none to connmix; here it is a year."""
@@ -23,12 +23,15 @@ _BUS = "nodes find each other over NATS: give --bus nats://host:4222"
 _SLOW = "a back end that reads too slowly is disconnected at gateway.outbox_bytes"
 
 
+Fields = Mapping[str, tuple[Any, Path | None]]
+"""Values of an item of a list, each with where it stood. A value of None is left out."""
+
+
 class Translated(NamedTuple):
-    """Our settings as a document whose places lead into connmix's file; ``keys`` names theirs for each of our paths."""
+    """Our settings as a document whose places and names are those of connmix's file."""
 
     document: Document
     notes: tuple[Note, ...]
-    keys: dict[Path, str]
 
 
 def translate(document: Document, resolve: Callable[[str], str] = str) -> Translated:
@@ -40,46 +43,12 @@ def translate(document: Document, resolve: Callable[[str], str] = str) -> Transl
     return _Translation(document, resolve).run()
 
 
-class _Ours:
-    """The tree that is built, and where each of its values stood."""
-
-    def __init__(self) -> None:
-        self.tree: dict[str, Any] = {}
-        self.places: dict[Path, Place] = {}
-        self.keys: dict[Path, str] = {}
-
-    def put(self, path: Path, value: Any, key: Path, place: Place) -> None:
-        """Set one value. Maps and lists on the way are made, and stand where the first value in them does."""
-        tree: Any = self.tree
-        for word, following in pairwise(path):
-            if isinstance(tree, list):
-                while len(tree) <= int(word):
-                    tree.append({})
-                tree = tree[int(word)]
-            else:
-                tree = tree.setdefault(word, [] if isinstance(following, int) else {})
-        for length in range(1, len(path) + 1):
-            self.places.setdefault(path[:length], place)
-        if isinstance(tree, list):
-            tree.append(value)
-        else:
-            tree[path[-1]] = value
-        self.keys[path] = dotted(key)
-
-    def length(self, path: Path) -> int:
-        """How many items a list has so far."""
-        held: Any = self.tree
-        for word in path:
-            held = held.get(word, {}) if isinstance(held, dict) else held[word]
-        return len(held)
-
-
 class _Translation(Reader):
     def __init__(self, document: Document, resolve: Callable[[str], str]) -> None:
         super().__init__(document)
         self._resolve = resolve
-        self._ours = _Ours()
-        self._users: list[tuple[dict[str, Any], Path]] = []
+        self._ours = Ours()
+        self._users: list[tuple[Fields, Path]] = []
 
     def run(self) -> Translated:
         top = Section(self, (), "")
@@ -100,16 +69,26 @@ class _Translation(Reader):
             self.append(("gateway", "users"), user, at)
         self._exposed()
         ours = self._ours
-        return Translated(Document(ours.tree, ours.places, self._document.name), tuple(self.notes), ours.keys)
+        for name, key, section in (
+            ("api_listen", "engine.apiServer.port", engine),
+            ("clients_listen", "engine.servers[0].port", engine),
+            ("center_listen", "center.apiServer.port", center),
+        ):
+            if ("gateway", name) not in ours.names:
+                ours.mark(("gateway", name), key, self.place(section or ()))  # the default may be in use
+        document = Document(ours.tree, ours.places, self._document.name, names=ours.names)
+        return Translated(document, tuple(self.notes))
 
     def put(self, path: Path, value: Any, at: Path | None) -> None:
         """Set one of our settings, which stood at ``at`` in theirs. Nothing when either is None."""
         if value is not None and at is not None:
-            self._ours.put(path, value, at, self.place(at))
+            self._ours.put(path, value, dotted(at), self.place(at))
 
-    def append(self, path: Path, value: dict[str, Any], at: Path) -> None:
+    def append(self, path: Path, fields: Fields, at: Path) -> None:
         """Add an item to one of our lists."""
-        self.put((*path, self._ours.length(path)), value, at)
+        item = self._ours.append(path, dotted(at), self.place(at))
+        for name, (value, stood) in fields.items():
+            self.put((*item, name), value, stood or at)
 
     # -- sections
 
@@ -139,24 +118,18 @@ class _Translation(Reader):
         section = Section(self, path, "access")
         for at in self.items(section.take("users")):
             user = Section(self, at, "access.users")
-            name, password = self.text(user.take("username")), self.text(user.take("password"))
-            if not name or not password:
+            name, password, roles, host = map(user.take, ("username", "password", "roles", "host"))
+            if not self.text(name) or not self.text(password):
                 raise self.invalid(at, "a user needs a username and a password")
-            roles = user.take("roles")
             if roles is None:
                 self.note("warning", at, "without roles this user may do nothing")
-            host = self.text(user.take("host"))
-            self._users.append(
-                (
-                    {
-                        "username": name,
-                        "password": password,
-                        "roles": self._roles(roles),
-                        **({} if host is None else {"host": host}),
-                    },
-                    at,
-                )
-            )
+            fields = {
+                "username": (self.text(name), name),
+                "password": (self.text(password), password),
+                "roles": (self._roles(roles), roles),
+                "host": (self.text(host), host),
+            }
+            self._users.append((fields, at))
             user.refuse_unknown()
         section.refuse_unknown()
 
@@ -201,8 +174,8 @@ class _Translation(Reader):
         if name is not None or password is not None:
             if not self.text(name) or not self.text(password):
                 raise self.invalid(path, "username and password are needed together")
-            user = {"username": self.text(name), "password": self.text(password), "roles": ["read", "write"]}
-            self._users.append((user, path))
+            both = {"username": (self.text(name), name), "password": (self.text(password), password)}
+            self._users.append(({**both, "roles": (["read", "write"], path)}, path))
         if (at := section.take("protocol")) is not None and self.text(at) != "websocket":
             self.note("warning", at, "the API speaks HTTP and WebSocket")
         self._timeout(("gateway", "api_keepalive_s"), section, "readTimeout")
@@ -227,21 +200,24 @@ class _Translation(Reader):
 
     def _redis(self, path: Path) -> None:
         section = Section(self, path, "engine.luavm.redis")
-        server: dict[str, Any] = {
-            "name": self.text(section.take("name")),
-            "addr": self.text(section.take("addr")),
-            "password": self.text(section.take("password")),
-            "db": self.number(section.take("db")),
-            "pool_size": self.number(section.take("poolSize")) or None,
+        name, addr, password, db, size = map(section.take, ("name", "addr", "password", "db", "poolSize"))
+        fields: Fields = {
+            "name": (self.text(name) or "default", name),
+            "addr": (self.text(addr), addr),
+            "password": (self.text(password), password),
+            "db": (self.number(db), db),
+            "pool_size": (self.number(size) or None, size),
         }
         section.ignore("connections are opened when needed and kept", "minIdleConns", "maxConnAge", "idleTimeout")
         section.finish()
-        self.append(("gateway", "redis"), {key: value for key, value in server.items() if value is not None}, path)
+        self.append(("gateway", "redis"), fields, path)
 
     def _server(self, path: Path, number: int) -> None:
         """The first server is our first port, the others are listeners."""
         section = Section(self, path, "engine.servers")
-        base: Path = ("gateway",) if number == 0 else ("gateway", "listeners", number - 1)
+        base: Path = ("gateway",)
+        if number > 0:
+            base = self._ours.append(("gateway", "listeners"), dotted(path), self.place(path))
         if section.take("port") is None:
             raise self.invalid(path, "a server needs a port")
         self._address((*base, "clients_listen" if number == 0 else "listen"), section)
@@ -270,7 +246,8 @@ class _Translation(Reader):
         """``path`` is ours on WebSocket servers; the rest, and all of it on raw ones, is the script's."""
         for at in self.items(section.take("options")):
             option = Section(self, at, "engine.servers.options")
-            name, value = self.text(option.take("name")), option.take("value")
+            named, value = option.take("name"), option.take("value")
+            name = self.text(named)
             if not name:
                 raise self.invalid(at, "an option needs a name")
             text = self.text(value) or ""
@@ -279,7 +256,7 @@ class _Translation(Reader):
                     self.note("warning", value or at, "a path begins with /; it is added")
                 self.put((*base, "path"), text if text.startswith("/") else f"/{text}", value or at)
             else:
-                self.append((*base, "options"), {"name": name, "value": text}, at)
+                self.append((*base, "options"), {"name": (name, named), "value": (text, value)}, at)
             option.finish()
 
     # -- what several sections have
@@ -293,7 +270,10 @@ class _Translation(Reader):
                 self.note("warning", bind, "a bind without a port")
             return
         host = host or "127.0.0.1"
-        self.put(ours, f"[{host}]:{number}" if ":" in host else f"{host}:{number}", bind or port)
+        self.put(ours, f"[{host}]:{number}" if ":" in host else f"{host}:{number}", port)
+        # A host that cannot be bound is told at its own place (towline.app.placed).
+        at = bind or port or section.path
+        self._ours.mark((*ours, "bind"), dotted(at), self.place(at))
 
     def _timeout(self, ours: Path, section: Section, name: str) -> None:
         at = section.take(name)
@@ -309,7 +289,8 @@ class _Translation(Reader):
             path: Path = ("gateway", name)
             address = ours.tree.get("gateway", {}).get(name, "127.0.0.1:0")
             if address.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
-                place = ours.places[path]
+                at = (*path, "bind")
                 text = f"opens this API to everybody who can reach {address}: set access.users, or bind 127.0.0.1"
+                place = ours.places[at]
                 where = f"{self._document.name}:{place.line}:{place.column}"
-                self.notes.append(Note("exposed", ours.keys[path], where, text))
+                self.notes.append(Note("exposed", ours.names[at], where, text))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from towline.config.connmix.guard import ACCESS, USERS, holds_access, meant_as_access, meant_as_user, normal
-from towline.config.yamlfile import Document, Path, Place
+from towline.config.yamlfile import Document, Path, Place, dotted
 from towline.errors import InvalidInput
 
 RENAMED = {
@@ -41,14 +41,6 @@ class Note(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.key}: {self.text}"
-
-
-def dotted(path: Path) -> str:
-    """``engine.servers[0].port``"""
-    text = ""
-    for word in path:
-        text += f"[{word}]" if isinstance(word, int) else f".{word}" if text else str(word)
-    return text
 
 
 class Reader:
