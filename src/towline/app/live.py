@@ -30,6 +30,7 @@ SETTLE_S = 0.1
 """A file that changed is read when it has been still for this long: a half-written one may be valid, and mean less."""
 
 log = logging.getLogger("towline.app")
+_NOTES = {"warning": logging.WARNING, "default": logging.INFO}
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +51,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
         """The settings as they are now. InvalidInput ``config.*``."""
         loaded, notes = self.read()
         for note in notes:
-            if note.kind == "warning":
-                log.warning("%s", note)
+            if note.kind in _NOTES:
+                log.log(_NOTES[note.kind], "%s", note)
         return loaded.settings
 
     def read(self) -> tuple[Loaded[Settings], tuple[Note, ...]]:

@@ -164,6 +164,19 @@ def test_the_file_runs_as_it_is(gateway: Gateway) -> None:
     assert gateway.stop() == 0
 
 
+def test_a_server_that_says_little_is_as_connmix_has_it(gateway: Gateway) -> None:
+    head, port, _ = gateway.text.partition("      bind: 127.0.0.1\n      protocol: websocket\n")
+    gateway.save(head + port.replace("      protocol: websocket\n", "      byteCodeExpires: 10\n"))
+    gateway.start()
+    with gateway.client() as client:
+        client.send("option")
+        assert client.recv(5) == "/chat"
+    place = "conf/connmix.yaml:30:7: engine.servers[0]."
+    assert f"INFO    towline.app  {place}protocol: missing; websocket" in gateway.output()
+    assert f"{place}entry: missing; lua/entry.websocket.lua" in gateway.output()
+    assert f"{place}options: missing; clients connect to /chat" in gateway.output()
+
+
 def test_users_and_level_follow_the_file_and_nobody_is_cut_off(gateway: Gateway) -> None:
     gateway.start()
     with gateway.client() as client, gateway.api_socket() as anonymous:

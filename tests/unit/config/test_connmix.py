@@ -188,11 +188,83 @@ def test_spellings_between_the_generations(spelling: str) -> None:
 
 
 def test_servers_without_frames() -> None:
-    first = "{port: 1, entry: e.lua, options: [{name: path, value: chat}]}"
+    first = "{port: 1, protocol: socket, entry: e.lua, options: [{name: path, value: chat}]}"
     second, third = "{port: 2, protocol: custom, entry: e.lua}", "{port: 3, protocol: socket, entry: e.lua}"
     gateway = settings(f"engine: {{servers: [{first}, {second}, {third}]}}").gateway
     assert (gateway.protocol, gateway.path, gateway.options[0].value) == ("socket", "/", "chat")
     assert [listener.protocol for listener in gateway.listeners] == ["socket", "socket"]
+
+
+def defaults(text: str) -> list[str]:
+    return [str(note) for note in translated(text).notes if note.kind == "default"]
+
+
+def test_what_is_missing_is_as_in_the_file_that_connmix_ships() -> None:
+    text = "engine:\n  servers:\n    - byteCodeExpires: 1\n"
+    gateway = settings(text).gateway
+    assert (gateway.clients_listen, gateway.protocol, gateway.path) == ("127.0.0.1:6790", "websocket", "/chat")
+    assert gateway.entry == "lua/entry.websocket.lua"
+    assert [(server.name, server.addr) for server in gateway.redis] == [("default", "localhost:6379")]
+    assert defaults(text) == [
+        "c.yaml:1:1: engine.luavm.redis: missing; scripts find 'default' at localhost:6379",
+        "c.yaml:3:7: engine.servers[0].port: missing; 6790",
+        "c.yaml:3:7: engine.servers[0].protocol: missing; websocket",
+        "c.yaml:3:7: engine.servers[0].entry: missing; lua/entry.websocket.lua",
+        "c.yaml:3:7: engine.servers[0].options: missing; clients connect to /chat",
+    ]
+    assert warnings(text) == []
+    found = translate(parse(text, "c.yaml"), lambda script: f"/somewhere/{script}").document
+    assert found.value["gateway"]["entry"] == "/somewhere/lua/entry.websocket.lua"
+    assert found.named(("gateway", "entry")) == "engine.servers[0].entry (by default)"
+    assert settings("engine: {servers: [{entry: e.lua}]}").gateway.protocol == "websocket"
+
+
+def test_what_is_missing_in_a_file_of_generation_1() -> None:
+    text = "engine: {control: {port: 1}, servers: [{port: 2, read_timeout: 5, entry: lua/entry.lua}]}"
+    gateway = settings(text).gateway
+    assert (gateway.protocol, gateway.path, gateway.redis, gateway.api_keepalive_s) == ("socket", "/", (), 600)
+    assert defaults(text) == [
+        "c.yaml:1:10: engine.control.readTimeout: missing; 600 s in generation 1",
+        "c.yaml:1:40: engine.servers[0].protocol: missing; socket: generation 1 had raw TCP only",
+    ]
+
+
+def test_a_file_of_both_generations_goes_on_as_it_did_and_is_warned_of() -> None:
+    text = "engine: {apiServer: {port: 1}, servers: [{port: 2, read_timeout: 5, entry: lua/entry.lua}]}"
+    gateway = settings(text).gateway
+    assert (gateway.protocol, gateway.redis, gateway.api_keepalive_s) == ("socket", (), 60)
+    (warned,) = warnings(text)
+    assert warned.startswith("c.yaml:1:42: engine.servers[0].protocol: missing; socket, raw TCP, is taken; ")
+    assert len(defaults(text)) == 1
+
+
+def test_what_is_said_is_no_default() -> None:
+    text = (
+        "engine: {luavm: {redis: []}, servers: [{port: 1, protocol: websocket, entry: e.lua, "
+        "options: [{name: x, value: y}]}]}"
+    )
+    gateway = settings(text).gateway
+    assert (gateway.redis, gateway.path) == ((), "/")
+    assert defaults(text) == [
+        "c.yaml:1:40: engine.servers[0].options.path: missing; clients connect to /: nothing says another"
+    ]
+
+
+def test_an_api_without_a_port_has_the_usual_one_where_its_bind_says() -> None:
+    text = "center: {apiServer: {bind: 0.0.0.0}}\nengine: {apiServer: {bind: '::1'}}"
+    gateway = settings(text).gateway
+    assert (gateway.api_listen, gateway.center_listen) == ("[::1]:6789", "0.0.0.0:6787")
+    assert [note.key for note in translated(text).notes if note.kind == "exposed"] == ["center.apiServer.bind"]
+    assert settings("engine: {apiServer: {}}").gateway.center_listen is None
+
+
+def test_a_further_server_does_not_have_the_timeouts_of_the_first() -> None:
+    first = "{port: 1, protocol: websocket, entry: e.lua, readTimeout: 5, options: [{name: path, value: /a}]}"
+    second = "{port: 2, protocol: socket, entry: e.lua}"
+    text = f"engine: {{luavm: {{redis: []}}, servers: [{first}, {second}]}}"
+    (listener,) = settings(text).gateway.listeners
+    assert (listener.read_timeout_s, listener.write_timeout_s) == (60, None)
+    assert [note.partition(": ")[2] for note in defaults(text)] == ["engine.servers[1].readTimeout: missing; 60 s"]
 
 
 def test_a_user_of_the_api_server_is_one_who_may_everything() -> None:
@@ -206,7 +278,7 @@ def test_what_has_no_meaning_here_is_told_with_its_place() -> None:
     assert notes["engine.servers[0].readBufferSize"] == ("ignored", "c.yaml:63:7")
     assert notes["licenses"] == ("ignored", "c.yaml:10:1")
     assert notes["engine.centerRegistry"] == ("ignored", "c.yaml:28:3")
-    assert len(notes) == 12
+    assert sum(kind == "ignored" for kind, _ in notes.values()) == 12
 
 
 def test_an_open_port_is_told_unless_there_are_users_or_it_is_local() -> None:
@@ -289,8 +361,8 @@ def test_no_timeout_is_a_year() -> None:
         ("engine: {apiServer: {port: 1, readTimeout: -1}}", "c.yaml:1:31", "must be 0 or more"),
         ("engine: []", "c.yaml:1:1", "engine: must be a map"),
         ("engine: {servers: {}}", "c.yaml:1:10", "must be a list"),
-        ("engine: {servers: [{entry: e.lua}]}", "c.yaml:1:20", "a server needs a port"),
-        ("engine: {servers: [{port: 1, protocol: websocket}]}", "c.yaml:1:20", "a server needs an entry"),
+        ("engine: {servers: [{port: 1, protocol: socket}]}", "c.yaml:1:20", "a server needs an entry"),
+        ("engine: {mesh_point: {}, servers: [{protocol: websocket}]}", "c.yaml:1:36", "a server needs an entry"),
         ("engine: {servers: [{port: 1, protocol: mqtt, entry: e}]}", "c.yaml:1:30", "no protocol 'mqtt'"),
         ("access: {users: [{username: u}]}", "c.yaml:1:18", "needs a username and a password"),
         ("access: {users: [{username: u, password: p, roles: [all]}]}", "c.yaml:1:53", "no role 'all'"),
@@ -372,12 +444,23 @@ def test_an_empty_file_is_the_defaults() -> None:
     assert settings("") == settings("# nothing\n") == Settings()
 
 
-@pytest.mark.parametrize("text", [CAMEL, SNAKE], ids=["camel", "snake"])
+@pytest.mark.parametrize(
+    "text",
+    [CAMEL, SNAKE, "engine: {servers: [{entry: lua/entry.lua}, {port: 2, readTimeout: 4}]}"],
+    ids=["camel", "snake", "defaults"],
+)
 def test_import_gives_the_same_settings(text: str) -> None:
     written = render(translated(text))
     assert load_settings(parse(written, "towline.yaml"), environ={}).settings == settings(text)
     assert "entry: lua/entry.lua  # engine.servers[0].entry, line" in written
-    assert "Towline sizes its buffers itself" in written.partition("# Not carried over")[2]
+    assert "# Not carried over" in written
+
+
+def test_import_says_what_was_left_out_and_what_was_missing() -> None:
+    assert "Towline sizes its buffers itself" in render(translated(CAMEL)).partition("# Not carried over")[2]
+    assert "path: /chat  # engine.servers[0].options (by default), line 1" in render(
+        translated("engine: {servers: [{entry: e.lua}]}")
+    )
 
 
 KEYS = st.sampled_from(

@@ -27,12 +27,13 @@ RENAMED = {
 _HINT = "; did you mean access.users?"
 _CLEAR = f", and access must be clear{_HINT}"
 
-NoteKind = Literal["warning", "ignored", "exposed"]
+NoteKind = Literal["warning", "default", "ignored", "exposed"]
 
 
 class Note(NamedTuple):
     """Something about one key. ``warning``: it has no effect, or not the expected one, and somebody may miss it;
-    ``ignored``: nothing is missing without it; ``exposed``: it opens a port that everybody may use."""
+    ``default``: it is missing, and what was taken for it; ``ignored``: nothing is missing without it; ``exposed``: it opens
+    a port that everybody may use."""
 
     kind: NoteKind
     key: str
