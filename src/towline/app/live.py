@@ -21,6 +21,8 @@ import msgspec
 from towline.app.connmix import read_connmix
 from towline.app.settings import Settings, default_file, load_settings
 from towline.config.changes import merge_live
+from towline.config.connmix.reading import Note
+from towline.config.loader import Loaded
 from towline.errors import InvalidInput
 
 LOOK_S = 1.0
@@ -28,6 +30,7 @@ SETTLE_S = 0.1
 """A file that changed is read when it has been still for this long: a half-written one may be valid, and mean less."""
 
 log = logging.getLogger("towline.app")
+_NOTES = {"warning": logging.WARNING, "default": logging.INFO}
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,14 +49,19 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     def load(self) -> Settings:
         """The settings as they are now. InvalidInput ``config.*``."""
+        loaded, notes = self.read()
+        for note in notes:
+            if note.kind in _NOTES:
+                log.log(_NOTES[note.kind], "%s", note)
+        return loaded.settings
+
+    def read(self) -> tuple[Loaded[Settings], tuple[Note, ...]]:
+        """The settings with their places, and what is to be said of the file. InvalidInput ``config.*``."""
         path = Path(self.file) if self.file else None
         if path is None or self.form == "towline":
-            return load_settings(path, flags=self.flags).settings
+            return load_settings(path, flags=self.flags), ()
         translated = read_connmix(path)
-        for note in translated.notes:
-            if note.kind == "warning":
-                log.warning("%s", note)
-        return load_settings(translated.document, flags=self.flags).settings
+        return load_settings(translated.document, flags=self.flags), translated.notes
 
 
 class Given(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):

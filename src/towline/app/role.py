@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from towline import log
 from towline.app import child
 from towline.app.live import Given, Live
+from towline.app.placed import placed
 from towline.app.settings import Settings
 from towline.errors import StartError
 
@@ -28,6 +29,12 @@ def run(serve: Serve, *sections: str) -> int:
     log.setup(given.log.level, given.log.format)
 
     async def main(stop: asyncio.Event, ready: Ready) -> None:
+        try:
+            await start(stop, ready)
+        except StartError as error:
+            raise placed(error, given.origin) from error
+
+    async def start(stop: asyncio.Event, ready: Ready) -> None:
         _open_log(given)
         live = Live(given, given.origin, sections)
         log.set_level(live.settings.log.level)

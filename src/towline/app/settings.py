@@ -121,9 +121,16 @@ def read_file(path: Path) -> str:
     """A settings file's text. InvalidInput ``config.unreadable``."""
     try:
         return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise InvalidInput("config.unreadable", f"cannot read the settings file: {reason}", where=str(path)) from None
+    except OSError as error:
+        raise InvalidInput(
+            "config.unreadable", f"cannot read the settings file: {error.strerror}", where=str(path)
+        ) from None
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        line, column = before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1
+        raise InvalidInput(
+            "config.unreadable", "cannot read the settings file: not UTF-8", where=f"{path}:{line}:{column}"
+        ) from None
 
 
 def _addresses(gateway: GatewaySettings, said: dict[str, Any]) -> list[Flag]:

@@ -77,7 +77,7 @@ def run(module: str, given: dict[str, Any], config: Path | None, connmix: Path |
         raise InvalidInput("cli.usage", "give --config or -f, one of them", hint="see: towline gateway import")
     else:
         from towline.app.connmix import read_connmix
-        from towline.config.connmix.reading import normal
+        from towline.config.connmix.guard import normal
 
         translated = read_connmix(connmix)
         _tell(connmix, translated.notes)

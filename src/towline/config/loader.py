@@ -17,7 +17,7 @@ import msgspec
 import yaml
 
 from towline.config.schema import is_text, leaf_type, settings
-from towline.config.yamlfile import Document, Path, parse
+from towline.config.yamlfile import Document, Path, dotted, parse
 from towline.errors import InvalidInput
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -49,6 +49,22 @@ class Loaded(NamedTuple, Generic[T]):
 
     settings: T
     sources: dict[str, str]
+    document: Document = Document(None, {}, "")
+
+    def locate(self, key: str, *details: str) -> tuple[str | None, str]:
+        """Where a setting's value came from, None when nothing gave it; and its key, in the file's own words.
+
+        :param details: what to look for first: parts of the value that have a place of their own
+        """
+        path = _path(key)
+        for detail in details:
+            if (*path, detail) in self.document.names and _from_file(path, self.sources, self.document):
+                path = (*path, detail)
+        return _origin(path, self.sources, self.document)
+
+    def in_words(self, text: str) -> str:
+        """A message with the keys in it in the file's own words."""
+        return _in_words(text, self.document)
 
 
 def load(
@@ -70,17 +86,17 @@ def load(
     if not isinstance(value, dict):
         raise InvalidInput("config.invalid", "the file must hold a map of sections", where=document.where(()))
     _check_keys(kind, value, (), document)
-    sources = {_dotted(path): document.where(path) for path in document.places if path and _is_leaf(value, path)}
+    sources = {dotted(path): document.where(path) for path in document.places if path and _is_leaf(value, path)}
     tree: dict[str, Any] = _copy(value)
     for name, text in sorted((environ or {}).items()):
         if name.startswith(PREFIX) and name not in RESERVED and not name.startswith("TOWLINE_TEST_"):
             _put_variable(kind, tree, sources, name, text)
     for flag in flags or []:
         _put(tree, tuple(flag.key.split(".")), flag.value)
-        sources[flag.key] = flag.name
+        _say(sources, flag.key, flag.name)
     _check_finite(tree, (), sources, document)
     try:
-        return Loaded(msgspec.convert(tree, kind, strict=True), sources)
+        return Loaded(msgspec.convert(tree, kind, strict=True), sources, document)
     except msgspec.ValidationError as error:
         raise _explain(error, sources, document) from None
 
@@ -105,8 +121,14 @@ def _put_variable(
         except InvalidInput as error:
             raise InvalidInput("config.invalid", error.message, where=name) from None
     _put(tree, path, value)
-    key = ".".join(path)
-    sources[key] = name
+    _say(sources, ".".join(path), name)
+
+
+def _say(sources: dict[str, str], key: str, where: str) -> None:
+    """A value from outside stands for all that the file has below its key."""
+    for below in [one for one in sources if one.startswith((f"{key}.", f"{key}["))]:
+        del sources[below]
+    sources[key] = where
 
 
 def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -128,7 +150,7 @@ def _check_keys(kind: type[msgspec.Struct], value: dict[Any, Any], path: Path, d
             hint = _guess(kind, str(key))
             raise InvalidInput(
                 "config.unknown_key",
-                f"there is no setting {_dotted(here)}",
+                f"there is no setting {dotted(here)}",
                 where=document.where(here),
                 hint=hint,
             )
@@ -171,6 +193,8 @@ def _guess(kind: type[msgspec.Struct], key: str) -> str | None:
 _ACCOUNT = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
 """Account and password inside an address."""
 _FIELD = re.compile(r"(?P<name>[a-z][a-z0-9_]*(?:\[\d+\]\.[a-z0-9_]+)?): (?P<text>.*)", re.DOTALL)
+_KEY = re.compile(r"\b[a-z0-9_]+(?:\.[a-z0-9_]+|\[\d+\])+")
+_WORDS = re.compile(r"([A-Za-z0-9_]+)|\[(\d*|\.\.\.)\]")
 _AT = re.compile(r"(?P<text>.*?) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
 
 
@@ -178,43 +202,50 @@ def _explain(error: msgspec.ValidationError, sources: dict[str, str], document: 
     match = _AT.match(str(error))
     if match is None:
         return InvalidInput("config.invalid", str(error), where=document.name or None)
-    words: list[str | int] = []
-    for name, index in re.findall(r"\.([A-Za-z0-9_]+)|\[(\d*|\.\.\.)\]", match["path"]):
-        words.append(name if name else int(index) if index.isdigit() else index)
-    text = match["text"]
+    path, text = _path(match["path"].removeprefix(".")), match["text"]
     if field := _FIELD.match(text):  # a Struct's own check names the field
-        words.append(field["name"])
-        text = field["text"]
-    path = tuple(words)
-    return InvalidInput("config.invalid", f"{_dotted(path)}: {text}", where=_origin(path, sources, document))
+        path, text = (*path, *_path(field["name"])), field["text"]
+    where, key = _origin(path, sources, document)
+    return InvalidInput("config.invalid", f"{key}: {_in_words(text, document)}", where=where)
 
 
-def _origin(path: Path, sources: dict[str, str], document: Document) -> str | None:
-    """Where the value at ``path``, or what holds it, came from."""
-    parts = _dotted(path).split(".")
-    where = next(
-        (sources[".".join(parts[:n])] for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in sources),
-        None,
-    )
-    return document.where(path) if where is None and document.name else where
+def _path(key: str) -> Path:
+    """The inverse of :func:`dotted`."""
+    return tuple(name or (int(index) if index.isdigit() else index) for name, index in _WORDS.findall(key))
+
+
+def _in_words(text: str, document: Document) -> str:
+    return _KEY.sub(lambda found: document.names.get(_path(found[0]), found[0]), text) if document.names else text
+
+
+def _given(path: Path, sources: dict[str, str]) -> str | None:
+    """What gave the value at ``path``, or what holds it; None for a default."""
+    keys = (dotted(path[:length]) for length in range(len(path), 0, -1))
+    return next((sources[key] for key in keys if key in sources), None)
+
+
+def _from_file(path: Path, sources: dict[str, str], document: Document) -> bool:
+    """Whether the value at ``path`` is the file's, or nobody's while there is a file."""
+    given = _given(path, sources)
+    return bool(document.name) and (given is None or given.startswith(f"{document.name}:"))
+
+
+def _origin(path: Path, sources: dict[str, str], document: Document) -> tuple[str | None, str]:
+    """Where the value at ``path``, or what holds it, came from; and its key in the words of whoever gave it."""
+    if _from_file(path, sources, document):
+        return document.where(path), document.named(path)
+    return _given(path, sources), dotted(path)
 
 
 def _check_finite(value: Any, path: Path, sources: dict[str, str], document: Document) -> None:
     """Infinity is a number to YAML, but no length of time and no size."""
     if isinstance(value, float) and not math.isfinite(value):
-        where = _origin(path, sources, document)
-        raise InvalidInput("config.invalid", f"{_dotted(path)}: {value} is not a finite number", where=where)
+        where, key = _origin(path, sources, document)
+        raise InvalidInput("config.invalid", f"{key}: {value} is not a finite number", where=where)
     for word, below in (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     ):
         _check_finite(below, (*path, word), sources, document)
-
-
-def _dotted(path: Path) -> str:
-    text = ""
-    for word in path:
-        text += f"[{word}]" if isinstance(word, int) else f".{word}" if text else str(word)
-    return text
 
 
 def _is_leaf(value: Any, path: Path) -> bool:

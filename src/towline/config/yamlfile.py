@@ -29,6 +29,16 @@ class Place(NamedTuple):
 
 
 Path = tuple[str | int, ...]
+
+
+def dotted(path: Path) -> str:
+    """``gateway.users[0].host``"""
+    text = ""
+    for word in path:
+        text += f"[{word}]" if isinstance(word, int) else f".{word}" if text else str(word)
+    return text
+
+
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -48,13 +58,20 @@ _Loader.add_implicit_resolver(
 class Document(NamedTuple):
     """A parsed file: plain values, and the place of every key path.
 
-    ``texts`` holds scalars as they were written: ``0123`` is 83 in ``value``.
+    ``texts`` holds scalars as they were written: ``0123`` is 83 in ``value``. ``names``: what the file calls a key, where
+    that is another word than ours.
     """
 
     value: Any
     places: dict[Path, Place]
     name: str
     texts: Mapping[Path, str] = MappingProxyType({})
+    names: Mapping[Path, str] = MappingProxyType({})
+
+    def named(self, path: Path) -> str:
+        """The key, or the nearest one above it, in the file's own words."""
+        found = next((self.names[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.names), None)
+        return dotted(path) if found is None else found
 
     def where(self, path: Path) -> str:
         """``name:line:column`` of the path, or of its nearest parent."""
@@ -82,6 +99,13 @@ def parse(text: str, name: str) -> Document:
         hint = "put a value that begins with * in quotes: '*'" if _at_star(text, mark) else None
         message = f"not valid YAML: {error.problem or error.context}"
         raise InvalidInput("config.syntax", message, where=where, hint=hint) from None
+    except yaml.reader.ReaderError as error:
+        # It counts in bytes or in characters, as it is built.
+        found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        before = text[: found.start() if found else error.position]
+        where = f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        character = f"U+{ord(found[0]):04X}" if found else "a character"
+        raise InvalidInput("config.syntax", f"not valid YAML: {character} must not stand in it", where=where) from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidInput("config.syntax", f"not valid YAML: {error}", where=name) from None
     return Document(value, places, name, texts)

@@ -49,13 +49,14 @@ Acked = Callable[[int, int, TowlineError | None], None]
 def declared(settings: QueueSettings) -> tuple[list[TopicSpec], dict[str, Rule]]:
     """The durable topics of the settings, their dead-letter topics among them. StartError ``gateway.topics``."""
     found: dict[str, TopicSettings] = {}
+    places: dict[str, str] = {}
     for number, one in enumerate(settings.topics):
         if one.durable:
+            where = f"gateway.queue.topics[{number}]"
             if one.name in found:
-                raise StartError(
-                    "gateway.topics", f"the topic {one.name!r} is there twice", where=f"gateway.queue.topics[{number}]"
-                )
+                raise StartError("gateway.topics", f"the topic {one.name!r} is there twice", where=f"{where}.name")
             found[one.name] = one
+            places[one.name] = where
     specs = [TopicSpec(one.name, one.max_messages, one.max_bytes, one.ack_s) for one in found.values()]
     rules: dict[str, Rule] = {}
     for one in found.values():
@@ -63,7 +64,9 @@ def declared(settings: QueueSettings) -> tuple[list[TopicSpec], dict[str, Rule]]
         dead = (one.dead_letter or f"{one.name}.dead") if one.max_deliveries and not auto else ""
         if dead == one.name:
             raise StartError(
-                "gateway.topics", "a topic cannot be its own dead-letter topic", where=f"gateway.queue.topics: {dead}"
+                "gateway.topics",
+                f"the topic {dead!r} cannot be its own dead-letter topic",
+                where=f"{places[one.name]}.dead_letter",
             )
         rules[one.name] = Rule(one.ack_s, one.max_unacked, one.max_deliveries if dead else 0, dead, auto)
         if dead and dead not in found and dead not in rules:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from towline.errors import StartError
 from towline.gateway.addresses import cannot_listen, is_loopback, split_address
@@ -20,6 +21,8 @@ from towline.gateway.settings import GatewaySettings
 from towline.gateway.snowflake import Snowflakes
 from towline.gateway.tls import Certificates, tls_context
 from towline.protocols.link.limits import LINK_PATH
+
+E = TypeVar("E")
 
 log = logging.getLogger("towline.gateway")
 
@@ -63,11 +66,12 @@ class Ports:
         port: ClientPort
         place, options = len(self.all), self._options(settings)
         trusted = networks(self._settings.trusted_proxies, "gateway.trusted_proxies")
+        where = f"{settings.where}.entry"
         if settings.protocol == "socket":
-            raw = load_raw_entry(settings.entry, f"{settings.where}.entry", options)
+            raw = _load(load_raw_entry, settings.entry, where, options)
             port = RawPort(self._realm, self._ids, settings, raw, place)
         else:
-            entry = load_entry(settings.entry, f"{settings.where}.entry", options) if settings.entry else None
+            entry = _load(load_entry, settings.entry, where, options) if settings.entry else None
             port = ClientPort(
                 self._realm, self._ids, settings, entry=entry, routes=routes, number=place, trusted=trusted
             )
@@ -113,6 +117,16 @@ class Ports:
             where=port.address_key,
             hint="give gateway.certificate and gateway.key, or --behind-proxy when TLS ends in front of Towline",
         )
+
+
+def _load(load: Callable[[str, str, ScriptOptions], E], setting: str, where: str, options: ScriptOptions) -> E:
+    """An entry; what is wrong inside its script is told with the setting that names it, too."""
+    try:
+        return load(setting, where, options)
+    except StartError as error:
+        if error.where == where:
+            raise
+        raise StartError(error.code, str(error), where=where) from error
 
 
 def _path(settings: PortSettings) -> dict[str, str]:

@@ -49,10 +49,15 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A Redis server for scripts."""
 
     name: Annotated[str, Meta(description="What scripts call it", min_length=1)] = "default"
-    addr: Annotated[str, Meta(description="Address of the server", pattern=r"^.+:\d{1,5}$")] = "localhost:6379"
+    addr: Annotated[str, Meta(description="Address of the server, `host:port`")] = "localhost:6379"
     password: Annotated[str, Meta(description="Its password; empty: none", extra={"secret": True})] = ""
     db: Annotated[int, Meta(description="Number of the database", ge=0)] = 0
     pool_size: Annotated[int, Meta(description="Connections at most; further commands wait", ge=1, le=1000)] = 20
+
+    def __post_init__(self) -> None:
+        host, _, port = self.addr.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+            raise ValueError(f"addr: {self.addr!r} is not host:port with a port of 1 to 65535")
 
 
 Protocol = Literal["websocket", "socket"]
@@ -312,6 +317,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             if address := getattr(self, name):
                 _check(name, split_address, address)
         self._check_distinct()
+        names: dict[str, int] = {}
+        for number, server in enumerate(self.redis):
+            if (before := names.setdefault(server.name, number)) != number:
+                raise ValueError(f"redis[{number}].name: {server.name!r} is the name of gateway.redis[{before}] too")
         for network in self.trusted_proxies:
             _check("trusted_proxies", partial(ipaddress.ip_network, strict=False), network)
 
@@ -323,7 +332,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         for name, address in told:
             parts = split_address(address) if address else ("", 0)
             if parts[1] and (before := seen.setdefault(parts, name)) is not name:
-                raise ValueError(f"{name}: {address} is the address of {before} too")
+                raise ValueError(f"{name}: {address} is the address of gateway.{before} too")
 
 
 def _check(field: str, check: Callable[[str], object], value: str) -> None:

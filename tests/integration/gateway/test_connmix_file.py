@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +164,19 @@ def test_the_file_runs_as_it_is(gateway: Gateway) -> None:
     assert gateway.stop() == 0
 
 
+def test_a_server_that_says_little_is_as_connmix_has_it(gateway: Gateway) -> None:
+    head, port, _ = gateway.text.partition("      bind: 127.0.0.1\n      protocol: websocket\n")
+    gateway.save(head + port.replace("      protocol: websocket\n", "      byteCodeExpires: 10\n"))
+    gateway.start()
+    with gateway.client() as client:
+        client.send("option")
+        assert client.recv(5) == "/chat"
+    place = "conf/connmix.yaml:30:7: engine.servers[0]."
+    assert f"INFO    towline.app  {place}protocol: missing; websocket" in gateway.output()
+    assert f"{place}entry: missing; lua/entry.websocket.lua" in gateway.output()
+    assert f"{place}options: missing; clients connect to /chat" in gateway.output()
+
+
 def test_users_and_level_follow_the_file_and_nobody_is_cut_off(gateway: Gateway) -> None:
     gateway.start()
     with gateway.client() as client, gateway.api_socket() as anonymous:
@@ -225,6 +239,10 @@ def test_a_file_that_is_wrong_leaves_everything_as_it_was(gateway: Gateway) -> N
     good = gateway.text
     for wrong, said in (
         ("access: {users: [", ": not valid YAML"),
+        (
+            good.replace("access:", "acess:"),
+            "conf/connmix.yaml:8:1: acess: there is no such key, and access must be clear",
+        ),
         (good.replace("password: pass", "passwort: pass"), "conf/connmix.yaml:10:7: access.users[0]"),
         (good.replace("readTimeout: 60", "readTimeout: soon"), "engine.apiServer.readTimeout: must be a whole number"),
         ("", "the file is empty"),
@@ -293,14 +311,59 @@ def test_the_imported_file_runs_the_same(gateway: Gateway) -> None:
         (("center",), "bus.url: engine and center are joined by NATS"),
         (("-f", "conf/connmix.yaml", "--config", "x.yaml"), "give --config or -f, one of them"),
         (("-f", "conf/connmix.yaml", "dev"), "options stand behind the command: towline gateway dev"),
+        (("dev", "-f", "open.yaml"), "open.yaml:1:1: acess: there is no such key, and access must be clear"),
         (("dev", "-f", "nowhere.yaml"), "nowhere.yaml: cannot read the settings file"),
     ],
 )
 def test_what_cannot_be_started_says_why(gateway: Gateway, words: tuple[str, ...], message: str) -> None:
+    (gateway.folder / "open.yaml").write_text("acess:\n  users: [{username: u, password: p}]\n")
     done = towline(gateway.folder, *words)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "entry.websocket.lua",
+            "none.lua",
+            "36:7: engine.servers[0].entry: cannot read lua/none.lua: No such file or directory",
+        ),
+        (
+            "entry.websocket.lua",
+            "entry.txt",
+            "36:7: engine.servers[0].entry: 'lua/entry.txt' is neither a .py or .lua file",
+        ),
+        (
+            "protocol: websocket",
+            "protocol: socket",
+            "conf/connmix.yaml:36:7: engine.servers[0].entry: lua/entry.websocket.lua: ",
+        ),
+        (
+            "bind: 127.0.0.1\n      protocol",
+            "bind: 192.0.2.1\n      protocol",
+            "31:7: engine.servers[0].bind: cannot listen on",
+        ),
+        (
+            "  servers:\n    - port: {clients}",
+            "  servers:\n    - port: {taken}",
+            "30:7: engine.servers[0].port: 127.0.0.1:",
+        ),
+    ],
+)
+def test_a_start_that_fails_names_the_line_in_their_file(gateway: Gateway, old: str, new: str, message: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = gateway.ports | {"taken": taken.getsockname()[1]}
+        old, new = old.format(**ports), new.format(**ports)
+        assert old in gateway.text
+        gateway.save(gateway.text.replace(old, new))
+        done = towline(gateway.folder, "dev", "-f", "conf/connmix.yaml")
+    assert (done.returncode, done.stderr.count("\ntowline: conf/connmix.yaml:")) == (2, 1)
+    assert message in done.stderr
 
 
 def test_a_center_port_that_was_asked_for_must_be_free(gateway: Gateway) -> None:

@@ -95,7 +95,7 @@ class Role:
 
     @contextmanager
     def client(self) -> Iterator[ClientConnection]:
-        with connect(f"ws://127.0.0.1:{self.ports['clients']}/", proxy=None) as client:
+        with connect(f"ws://127.0.0.1:{self.ports['clients']}/chat", proxy=None) as client:
             assert client.recv(5) == "hello"
             yield client
 

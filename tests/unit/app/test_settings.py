@@ -49,8 +49,8 @@ def test_a_port_out_of_range_names_the_flag(flags: dict[str, Any], words: str) -
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"absent\.yaml: cannot read the settings file: No such file"):
         loaded(tmp_path / "absent.yaml")
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(InvalidInput, match="not UTF-8"):
+    (tmp_path / "binary.yaml").write_bytes(b"data: x\n\xc3\xa4\xff\xfe")
+    with pytest.raises(InvalidInput, match=r"binary\.yaml:2:2: .*not UTF-8"):
         loaded(tmp_path / "binary.yaml")
 
 

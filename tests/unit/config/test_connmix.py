@@ -188,11 +188,83 @@ def test_spellings_between_the_generations(spelling: str) -> None:
 
 
 def test_servers_without_frames() -> None:
-    first = "{port: 1, entry: e.lua, options: [{name: path, value: chat}]}"
+    first = "{port: 1, protocol: socket, entry: e.lua, options: [{name: path, value: chat}]}"
     second, third = "{port: 2, protocol: custom, entry: e.lua}", "{port: 3, protocol: socket, entry: e.lua}"
     gateway = settings(f"engine: {{servers: [{first}, {second}, {third}]}}").gateway
     assert (gateway.protocol, gateway.path, gateway.options[0].value) == ("socket", "/", "chat")
     assert [listener.protocol for listener in gateway.listeners] == ["socket", "socket"]
+
+
+def defaults(text: str) -> list[str]:
+    return [str(note) for note in translated(text).notes if note.kind == "default"]
+
+
+def test_what_is_missing_is_as_in_the_file_that_connmix_ships() -> None:
+    text = "engine:\n  servers:\n    - byteCodeExpires: 1\n"
+    gateway = settings(text).gateway
+    assert (gateway.clients_listen, gateway.protocol, gateway.path) == ("127.0.0.1:6790", "websocket", "/chat")
+    assert gateway.entry == "lua/entry.websocket.lua"
+    assert [(server.name, server.addr) for server in gateway.redis] == [("default", "localhost:6379")]
+    assert defaults(text) == [
+        "c.yaml:1:1: engine.luavm.redis: missing; scripts find 'default' at localhost:6379",
+        "c.yaml:3:7: engine.servers[0].port: missing; 6790",
+        "c.yaml:3:7: engine.servers[0].protocol: missing; websocket",
+        "c.yaml:3:7: engine.servers[0].entry: missing; lua/entry.websocket.lua",
+        "c.yaml:3:7: engine.servers[0].options: missing; clients connect to /chat",
+    ]
+    assert warnings(text) == []
+    found = translate(parse(text, "c.yaml"), lambda script: f"/somewhere/{script}").document
+    assert found.value["gateway"]["entry"] == "/somewhere/lua/entry.websocket.lua"
+    assert found.named(("gateway", "entry")) == "engine.servers[0].entry (by default)"
+    assert settings("engine: {servers: [{entry: e.lua}]}").gateway.protocol == "websocket"
+
+
+def test_what_is_missing_in_a_file_of_generation_1() -> None:
+    text = "engine: {control: {port: 1}, servers: [{port: 2, read_timeout: 5, entry: lua/entry.lua}]}"
+    gateway = settings(text).gateway
+    assert (gateway.protocol, gateway.path, gateway.redis, gateway.api_keepalive_s) == ("socket", "/", (), 600)
+    assert defaults(text) == [
+        "c.yaml:1:10: engine.control.readTimeout: missing; 600 s in generation 1",
+        "c.yaml:1:40: engine.servers[0].protocol: missing; socket: generation 1 had raw TCP only",
+    ]
+
+
+def test_a_file_of_both_generations_goes_on_as_it_did_and_is_warned_of() -> None:
+    text = "engine: {apiServer: {port: 1}, servers: [{port: 2, read_timeout: 5, entry: lua/entry.lua}]}"
+    gateway = settings(text).gateway
+    assert (gateway.protocol, gateway.redis, gateway.api_keepalive_s) == ("socket", (), 60)
+    (warned,) = warnings(text)
+    assert warned.startswith("c.yaml:1:42: engine.servers[0].protocol: missing; socket, raw TCP, is taken; ")
+    assert len(defaults(text)) == 1
+
+
+def test_what_is_said_is_no_default() -> None:
+    text = (
+        "engine: {luavm: {redis: []}, servers: [{port: 1, protocol: websocket, entry: e.lua, "
+        "options: [{name: x, value: y}]}]}"
+    )
+    gateway = settings(text).gateway
+    assert (gateway.redis, gateway.path) == ((), "/")
+    assert defaults(text) == [
+        "c.yaml:1:40: engine.servers[0].options.path: missing; clients connect to /: nothing says another"
+    ]
+
+
+def test_an_api_without_a_port_has_the_usual_one_where_its_bind_says() -> None:
+    text = "center: {apiServer: {bind: 0.0.0.0}}\nengine: {apiServer: {bind: '::1'}}"
+    gateway = settings(text).gateway
+    assert (gateway.api_listen, gateway.center_listen) == ("[::1]:6789", "0.0.0.0:6787")
+    assert [note.key for note in translated(text).notes if note.kind == "exposed"] == ["center.apiServer.bind"]
+    assert settings("engine: {apiServer: {}}").gateway.center_listen is None
+
+
+def test_a_further_server_does_not_have_the_timeouts_of_the_first() -> None:
+    first = "{port: 1, protocol: websocket, entry: e.lua, readTimeout: 5, options: [{name: path, value: /a}]}"
+    second = "{port: 2, protocol: socket, entry: e.lua}"
+    text = f"engine: {{luavm: {{redis: []}}, servers: [{first}, {second}]}}"
+    (listener,) = settings(text).gateway.listeners
+    assert (listener.read_timeout_s, listener.write_timeout_s) == (60, None)
+    assert [note.partition(": ")[2] for note in defaults(text)] == ["engine.servers[1].readTimeout: missing; 60 s"]
 
 
 def test_a_user_of_the_api_server_is_one_who_may_everything() -> None:
@@ -206,7 +278,7 @@ def test_what_has_no_meaning_here_is_told_with_its_place() -> None:
     assert notes["engine.servers[0].readBufferSize"] == ("ignored", "c.yaml:63:7")
     assert notes["licenses"] == ("ignored", "c.yaml:10:1")
     assert notes["engine.centerRegistry"] == ("ignored", "c.yaml:28:3")
-    assert len(notes) == 12
+    assert sum(kind == "ignored" for kind, _ in notes.values()) == 12
 
 
 def test_an_open_port_is_told_unless_there_are_users_or_it_is_local() -> None:
@@ -230,6 +302,45 @@ def test_unknown_keys_warn_and_the_rest_goes_on() -> None:
     assert settings(text).gateway.api_listen == "127.0.0.1:7789"
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("acess: {users: [{username: u, password: p}]}", "c.yaml:1:1"),
+        ("acces:\n", "c.yaml:1:1"),
+        ("Acecss: {}", "c.yaml:1:1"),
+        ("users: [{username: u, password: p}]\naccess:\n", "c.yaml:1:1"),
+        ("auth: {user: [{username: u, password: p}]}", "c.yaml:1:1"),
+        ("auth: {accounts: [{username: u, password: p, roles: [read]}]}", "c.yaml:1:1"),
+        ("engine: {acess: {users: []}}", "c.yaml:1:10"),
+        ("engine: {access: {users: []}}", "c.yaml:1:10"),
+        ("center: {apiServer: {port: 1, access: {}}}", "c.yaml:1:31"),
+        ("licenses: {access: {users: []}}", "c.yaml:1:1"),
+        ("engine: {meshPoint: {port: 1, users: []}}", "c.yaml:1:10"),
+        ("engine: {apiServer: {port: 1, usrname: u, pasword: p}}", "c.yaml:1:31"),
+        ("engine: {control: {port: 1, user: u, pass: p}}", "c.yaml:1:29"),
+        ("center: {apiServer: {port: 1, username: u, password: p}}", "c.yaml:1:31"),
+        ("access: {users: [{username: u, password: p}]}\nAccess:\n", "c.yaml:2:1"),
+        ("access: {users: [{username: u, password: p}], Users: []}", "c.yaml:1:47"),
+    ],
+)
+def test_users_who_were_not_understood_are_an_error_wherever_they_stand(text: str, where: str) -> None:
+    with pytest.raises(InvalidInput, match="access must be clear") as caught:
+        translated(text)
+    assert caught.value.where == where
+
+
+def test_keys_that_are_far_from_access_only_warn() -> None:
+    text = "extras: [1]\nengine: {luavm: {mysql: {user: root, password: p}}, servres: []}\nexpress: {}\n"
+    assert len(warnings(text)) == 4
+
+
+def test_misspelt_users_are_an_error_in_our_own_file_too() -> None:
+    for text in ("gateway: {user: []}", "gatway: {users: []}", "users: []", "gateway: {queue: {users: []}}"):
+        with pytest.raises(InvalidInput, match="there is no setting") as caught:
+            load_settings(parse(text, "towline.yaml"), environ={})
+        assert (caught.value.where or "").startswith("towline.yaml:1:")
+
+
 def test_a_key_in_two_spellings_warns() -> None:
     text = "engine: {apiServer: {port: 1, readTimeout: 5, read_timeout: 6}}"
     assert settings(text).gateway.api_keepalive_s == 6
@@ -250,8 +361,8 @@ def test_no_timeout_is_a_year() -> None:
         ("engine: {apiServer: {port: 1, readTimeout: -1}}", "c.yaml:1:31", "must be 0 or more"),
         ("engine: []", "c.yaml:1:1", "engine: must be a map"),
         ("engine: {servers: {}}", "c.yaml:1:10", "must be a list"),
-        ("engine: {servers: [{entry: e.lua}]}", "c.yaml:1:20", "a server needs a port"),
-        ("engine: {servers: [{port: 1, protocol: websocket}]}", "c.yaml:1:20", "a server needs an entry"),
+        ("engine: {servers: [{port: 1, protocol: socket}]}", "c.yaml:1:20", "a server needs an entry"),
+        ("engine: {mesh_point: {}, servers: [{protocol: websocket}]}", "c.yaml:1:36", "a server needs an entry"),
         ("engine: {servers: [{port: 1, protocol: mqtt, entry: e}]}", "c.yaml:1:30", "no protocol 'mqtt'"),
         ("access: {users: [{username: u}]}", "c.yaml:1:18", "needs a username and a password"),
         ("access: {users: [{username: u, password: p, roles: [all]}]}", "c.yaml:1:53", "no role 'all'"),
@@ -269,10 +380,52 @@ def test_what_is_wrong_is_told_with_its_place(text: str, where: str, message: st
     assert caught.value.where == where
 
 
-def test_a_value_that_we_refuse_is_told_where_it_stands_in_their_file() -> None:
-    with pytest.raises(InvalidInput, match=r"gateway\.queue\.topic_size") as caught:
-        settings("engine:\n  luavm:\n    queue: {topicSize: 0}")
-    assert caught.value.where == "c.yaml:3:13"
+@pytest.mark.parametrize(
+    ("text", "where", "message"),
+    [
+        (
+            "engine:\n  luavm:\n    queue: {topicSize: 0}",
+            "c.yaml:3:13",
+            "engine.luavm.queue.topicSize: Expected `int` >= 1",
+        ),
+        ("prometheus: {summary: {maxAge: 0}}", "c.yaml:1:24", "prometheus.summary.maxAge: Expected `float` > 0.0"),
+        (
+            "access:\n  users:\n    - username: u\n      password: p\n      host: '10.0.*'",
+            "c.yaml:5:7",
+            "access.users[0].host: '10.0.*' matches no address",
+        ),
+        ("engine: {apiServer: {username: 'a:b', password: p}}", "c.yaml:1:22", "engine.apiServer.username: a colon"),
+        ("engine: {luavm: {redis: [{addr: x}]}}", "c.yaml:1:27", "engine.luavm.redis[0].addr: 'x' is not host:port"),
+        (
+            "engine: {luavm: {redis: [{name: a}, {name: b}, {name: a}]}}",
+            "c.yaml:1:49",
+            "engine.luavm.redis[2].name: 'a' is the name of engine.luavm.redis[0] too",
+        ),
+        ("engine: {luavm: {redis: [{}, {}]}}", "c.yaml:1:30", "engine.luavm.redis[1]: 'default' is the name of"),
+        (
+            "engine: {servers: [{port: 1, protocol: socket, entry: e}, {port: 1, protocol: socket, entry: e}]}",
+            "c.yaml:1:60",
+            "engine.servers[1].port: 127.0.0.1:1 is the address of engine.servers[0].port too",
+        ),
+        (
+            "engine: {servers: [{port: 6789, protocol: socket, entry: e}]}",
+            "c.yaml:1:21",
+            "engine.servers[0].port: 127.0.0.1:6789 is the address of engine.apiServer.port too",
+        ),
+    ],
+)
+def test_a_value_that_we_refuse_is_told_where_it_stands_in_their_file(text: str, where: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        settings(text)
+    assert (caught.value.where, caught.value.message[: len(message)]) == (where, message)
+
+
+def test_a_value_from_outside_is_told_in_our_words() -> None:
+    text = "access: {users: [{username: u, password: p}]}"
+    environ = {"TOWLINE_GATEWAY__USERS": "[{username: u, password: p, host: x}]"}
+    with pytest.raises(InvalidInput, match=r": gateway\.users\[0\]\.host: 'x' matches no address") as caught:
+        load_settings(translated(text).document, environ=environ)
+    assert caught.value.where == "TOWLINE_GATEWAY__USERS"
 
 
 def test_a_user_without_roles_may_do_nothing() -> None:
@@ -291,12 +444,23 @@ def test_an_empty_file_is_the_defaults() -> None:
     assert settings("") == settings("# nothing\n") == Settings()
 
 
-@pytest.mark.parametrize("text", [CAMEL, SNAKE], ids=["camel", "snake"])
+@pytest.mark.parametrize(
+    "text",
+    [CAMEL, SNAKE, "engine: {servers: [{entry: lua/entry.lua}, {port: 2, readTimeout: 4}]}"],
+    ids=["camel", "snake", "defaults"],
+)
 def test_import_gives_the_same_settings(text: str) -> None:
     written = render(translated(text))
     assert load_settings(parse(written, "towline.yaml"), environ={}).settings == settings(text)
     assert "entry: lua/entry.lua  # engine.servers[0].entry, line" in written
-    assert "Towline sizes its buffers itself" in written.partition("# Not carried over")[2]
+    assert "# Not carried over" in written
+
+
+def test_import_says_what_was_left_out_and_what_was_missing() -> None:
+    assert "Towline sizes its buffers itself" in render(translated(CAMEL)).partition("# Not carried over")[2]
+    assert "path: /chat  # engine.servers[0].options (by default), line 1" in render(
+        translated("engine: {servers: [{entry: e.lua}]}")
+    )
 
 
 KEYS = st.sampled_from(

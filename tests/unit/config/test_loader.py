@@ -82,7 +82,8 @@ def test_layers_override_in_order() -> None:
         ("data: a\ndata: b\n", "config.duplicate_key", ["t.yaml:2:1", "'data'"]),
         ("- 1\n", "config.invalid", ["t.yaml:1:1"]),
         ("a: &a [*a]\n", "config.too_deep", ["t.yaml:1:"]),
-        ("\x00", "config.syntax", ["t.yaml"]),
+        ("data: ä\ngateway: x\x00y\n", "config.syntax", ["t.yaml:2:11: not valid YAML: U+0000 must not stand in it"]),
+        ("\x00", "config.syntax", ["t.yaml:1:1:"]),
     ],
 )
 def test_errors_name_key_line_and_column(text: str, code: str, words: list[str]) -> None:
@@ -104,6 +105,28 @@ def test_variable_errors_name_the_variable() -> None:
         load(Tree, environ={"TOWLINE_GATEWAY__PASSWORD": "weak"})
     with pytest.raises(InvalidInput, match=r"TOWLINE_GATEWAY__PORT"):
         load(Tree, environ={"TOWLINE_GATEWAY__PORT": "[1"})
+
+
+def test_a_variable_stands_for_all_that_the_file_has_below_it() -> None:
+    file = ("t.yaml", "gateway: {servers: [{port: 1}]}")
+    with pytest.raises(InvalidInput, match=r"^TOWLINE_GATEWAY__SERVERS: gateway\.servers\[0\]\.port: Expected"):
+        load(Tree, file=file, environ={"TOWLINE_GATEWAY__SERVERS": "[{port: x}]"})
+
+
+def test_places_of_settings_that_turn_out_wrong_later() -> None:
+    text = "gateway:\n  port: 5\n  servers:\n    - port: 1\n"
+    loaded = load(
+        Tree,
+        file=("t.yaml", text),
+        environ={"TOWLINE_GATEWAY__PASSWORD": "p"},
+        flags=[Flag("--data", "data", "/x")],
+    )
+    assert loaded.locate("gateway.port") == ("t.yaml:2:3", "gateway.port")
+    assert loaded.locate("gateway.servers[0].entry") == ("t.yaml:4:7", "gateway.servers[0].entry")
+    assert loaded.locate("gateway.level") == ("t.yaml:1:1", "gateway.level")
+    assert loaded.locate("gateway.password") == ("TOWLINE_GATEWAY__PASSWORD", "gateway.password")
+    assert loaded.locate("data") == ("--data", "data")
+    assert load(Tree).locate("data") == (None, "data")
 
 
 def test_flag_errors_name_the_flag() -> None:

@@ -262,13 +262,13 @@ def test_a_topic_brings_its_dead_letter_topic() -> None:
 
 
 @pytest.mark.parametrize(
-    "topics",
+    ("topics", "where"),
     [
-        (TopicSettings(name="a"), TopicSettings(name="a")),
-        (TopicSettings(name="a", dead_letter="a"),),
+        ((TopicSettings(name="a"), TopicSettings(name="a")), "gateway.queue.topics[1].name"),
+        ((TopicSettings(name="b"), TopicSettings(name="a", dead_letter="a")), "gateway.queue.topics[1].dead_letter"),
     ],
 )
-def test_contradictions_are_refused(topics: tuple[TopicSettings, ...]) -> None:
+def test_contradictions_are_refused(topics: tuple[TopicSettings, ...], where: str) -> None:
     with pytest.raises(StartError) as refused:
         declared(QueueSettings(topics=topics))
-    assert refused.value.code == "gateway.topics"
+    assert (refused.value.code, refused.value.where) == ("gateway.topics", where)

@@ -50,13 +50,27 @@ def test_an_address_that_is_none_is_named(field: str) -> None:
 
 def test_two_ports_at_one_address_are_named() -> None:
     with pytest.raises(
-        msgspec.ValidationError, match=r"clients_listen: 127.0.0.1:6789 is the address of api_listen too"
+        msgspec.ValidationError, match=r"clients_listen: 127.0.0.1:6789 is the address of gateway.api_listen too"
     ):
         msgspec.convert({"clients_listen": "127.0.0.1:6789"}, GatewaySettings)
-    with pytest.raises(msgspec.ValidationError, match=r"listeners\[0\].listen: .* of clients_listen too"):
+    with pytest.raises(msgspec.ValidationError, match=r"listeners\[0\].listen: .* of gateway.clients_listen too"):
         msgspec.convert({"listeners": [{"listen": "127.0.0.1:6790"}]}, GatewaySettings)
     ports = {"listeners": [{"listen": "127.0.0.1:0"}, {"listen": "127.0.0.1:0"}, {"listen": "127.0.0.2:6790"}]}
     assert len(msgspec.convert(ports, GatewaySettings).listeners) == 3
+
+
+def test_two_redis_servers_of_one_name_are_named() -> None:
+    with pytest.raises(
+        msgspec.ValidationError, match=r"redis\[1\]\.name: 'default' is the name of gateway\.redis\[0\] too"
+    ):
+        msgspec.convert({"redis": [{}, {"addr": "other:1"}]}, GatewaySettings)
+    assert len(msgspec.convert({"redis": [{}, {"name": "b"}]}, GatewaySettings).redis) == 2
+
+
+@pytest.mark.parametrize("addr", ["localhost", ":6379", "localhost:", "localhost:x", "localhost:0", "localhost:65536"])
+def test_an_address_of_redis_that_is_none_is_named(addr: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"addr: .* is not host:port with a port of 1 to 65535"):
+        msgspec.convert({"redis": [{"addr": addr}]}, GatewaySettings)
 
 
 def test_a_host_that_is_not_known_is_said_so() -> None:

@@ -7,12 +7,21 @@ what is wrong in ``access`` is an error, because a user who was not understood m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from towline.config.connmix.reading import Note, NoteKind, Reader, Section, dotted
-from towline.config.yamlfile import Document, Path, Place
+from towline.config.connmix.generation import (
+    API_TIMEOUT_S,
+    ENTRY,
+    PATH,
+    PORTS,
+    REDIS,
+    SERVER_TIMEOUT_S,
+    generation,
+)
+from towline.config.connmix.reading import Note, NoteKind, Reader, Section
+from towline.config.connmix.tree import Ours
+from towline.config.yamlfile import Document, Path, dotted
 
 NEVER_S = 31_536_000
 """A timeout of 0 means none to connmix; here it is a year."""
@@ -20,15 +29,19 @@ NEVER_S = 31_536_000
 _LEVELS = {"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}
 _BUFFERS = "Towline sizes its buffers itself"
 _BUS = "nodes find each other over NATS: give --bus nats://host:4222"
+_BOTH = "the file has keys of generation 1 and of later ones"
 _SLOW = "a back end that reads too slowly is disconnected at gateway.outbox_bytes"
 
 
+Fields = Mapping[str, tuple[Any, Path | None]]
+"""Values of an item of a list, each with where it stood. A value of None is left out."""
+
+
 class Translated(NamedTuple):
-    """Our settings as a document whose places lead into connmix's file; ``keys`` names theirs for each of our paths."""
+    """Our settings as a document whose places and names are those of connmix's file."""
 
     document: Document
     notes: tuple[Note, ...]
-    keys: dict[Path, str]
 
 
 def translate(document: Document, resolve: Callable[[str], str] = str) -> Translated:
@@ -40,46 +53,13 @@ def translate(document: Document, resolve: Callable[[str], str] = str) -> Transl
     return _Translation(document, resolve).run()
 
 
-class _Ours:
-    """The tree that is built, and where each of its values stood."""
-
-    def __init__(self) -> None:
-        self.tree: dict[str, Any] = {}
-        self.places: dict[Path, Place] = {}
-        self.keys: dict[Path, str] = {}
-
-    def put(self, path: Path, value: Any, key: Path, place: Place) -> None:
-        """Set one value. Maps and lists on the way are made, and stand where the first value in them does."""
-        tree: Any = self.tree
-        for word, following in pairwise(path):
-            if isinstance(tree, list):
-                while len(tree) <= int(word):
-                    tree.append({})
-                tree = tree[int(word)]
-            else:
-                tree = tree.setdefault(word, [] if isinstance(following, int) else {})
-        for length in range(1, len(path) + 1):
-            self.places.setdefault(path[:length], place)
-        if isinstance(tree, list):
-            tree.append(value)
-        else:
-            tree[path[-1]] = value
-        self.keys[path] = dotted(key)
-
-    def length(self, path: Path) -> int:
-        """How many items a list has so far."""
-        held: Any = self.tree
-        for word in path:
-            held = held.get(word, {}) if isinstance(held, dict) else held[word]
-        return len(held)
-
-
 class _Translation(Reader):
     def __init__(self, document: Document, resolve: Callable[[str], str]) -> None:
         super().__init__(document)
         self._resolve = resolve
-        self._ours = _Ours()
-        self._users: list[tuple[dict[str, Any], Path]] = []
+        self._ours = Ours()
+        self._generation = generation(document.value)
+        self._users: list[tuple[Fields, Path]] = []
 
     def run(self) -> Translated:
         top = Section(self, (), "")
@@ -100,16 +80,32 @@ class _Translation(Reader):
             self.append(("gateway", "users"), user, at)
         self._exposed()
         ours = self._ours
-        return Translated(Document(ours.tree, ours.places, self._document.name), tuple(self.notes), ours.keys)
+        for name, key, section in (
+            ("api_listen", "engine.apiServer.port", engine),
+            ("clients_listen", "engine.servers[0].port", engine),
+            ("center_listen", "center.apiServer.port", center),
+        ):
+            if ("gateway", name) not in ours.names:
+                ours.mark(("gateway", name), key, self.place(section or ()))  # the default may be in use
+        document = Document(ours.tree, ours.places, self._document.name, names=ours.names)
+        return Translated(document, tuple(self.notes))
 
     def put(self, path: Path, value: Any, at: Path | None) -> None:
         """Set one of our settings, which stood at ``at`` in theirs. Nothing when either is None."""
         if value is not None and at is not None:
-            self._ours.put(path, value, at, self.place(at))
+            self._ours.put(path, value, dotted(at), self.place(at))
 
-    def append(self, path: Path, value: dict[str, Any], at: Path) -> None:
+    def assume(self, ours: Path, value: Any, section: Path, name: str, text: str, kind: NoteKind = "default") -> None:
+        """Set what is missing in a section of theirs, and say so."""
+        key = f"{dotted(section)}.{name}"
+        self._ours.put(ours, value, f"{key} (by default)", self.place(section))
+        self.notes.append(Note(kind, key, self.where(section), f"missing; {text}"))
+
+    def append(self, path: Path, fields: Fields, at: Path) -> None:
         """Add an item to one of our lists."""
-        self.put((*path, self._ours.length(path)), value, at)
+        item = self._ours.append(path, dotted(at), self.place(at))
+        for name, (value, stood) in fields.items():
+            self.put((*item, name), value, stood or at)
 
     # -- sections
 
@@ -139,26 +135,20 @@ class _Translation(Reader):
         section = Section(self, path, "access")
         for at in self.items(section.take("users")):
             user = Section(self, at, "access.users")
-            name, password = self.text(user.take("username")), self.text(user.take("password"))
-            if not name or not password:
+            name, password, roles, host = map(user.take, ("username", "password", "roles", "host"))
+            if not self.text(name) or not self.text(password):
                 raise self.invalid(at, "a user needs a username and a password")
-            roles = user.take("roles")
             if roles is None:
                 self.note("warning", at, "without roles this user may do nothing")
-            host = self.text(user.take("host"))
-            self._users.append(
-                (
-                    {
-                        "username": name,
-                        "password": password,
-                        "roles": self._roles(roles),
-                        **({} if host is None else {"host": host}),
-                    },
-                    at,
-                )
-            )
-            self._refuse_unknown(user)
-        self._refuse_unknown(section)
+            fields = {
+                "username": (self.text(name), name),
+                "password": (self.text(password), password),
+                "roles": (self._roles(roles), roles),
+                "host": (self.text(host), host),
+            }
+            self._users.append((fields, at))
+            user.refuse_unknown()
+        section.refuse_unknown()
 
     def _roles(self, path: Path | None) -> list[str]:
         if path is None:
@@ -171,17 +161,13 @@ class _Translation(Reader):
             found.append(role)
         return found
 
-    def _refuse_unknown(self, section: Section) -> None:
-        for path, hint in section.unknown():
-            raise self.invalid(path, f"there is no such key, and access must be clear{hint}")
-
     def _center(self, path: Path) -> None:
         section = Section(self, path, "center")
         section.ignore(_BUS, "registry")
         if (below := section.take("apiServer")) is not None:
             api = Section(self, below, "center.apiserver")
             self._address(("gateway", "center_listen"), api)
-            api.finish()
+            api.finish(users=True)
         section.finish()
 
     def _engine(self, path: Path) -> None:
@@ -192,11 +178,21 @@ class _Translation(Reader):
         section.ignore(_BUS, "meshPoint")
         if (at := section.take("apiServer")) is not None:
             self._api(at)
-        if (at := section.take("luavm")) is not None:
-            self._luavm(at)
-        for number, at in enumerate(self.items(section.take("servers"))):
+        luavm, servers = section.take("luavm"), self.items(section.take("servers"))
+        redis = self._luavm(luavm) if luavm is not None else False
+        if servers and not redis and self._generation == 2:
+            self._default_redis(luavm or path)
+        for number, at in enumerate(servers):
             self._server(at, number)
         section.finish()
+
+    def _default_redis(self, at: Path) -> None:
+        name, addr = REDIS
+        key = "engine.luavm.redis"
+        item = self._ours.append(("gateway", "redis"), key, self.place(at))
+        for word, value in (("name", name), ("addr", addr)):
+            self._ours.put((*item, word), value, f"{key} (by default)", self.place(at))
+        self.notes.append(Note("default", key, self.where(at), f"missing; scripts find {name!r} at {addr}"))
 
     def _api(self, path: Path) -> None:
         section = Section(self, path, "engine.apiserver")
@@ -205,16 +201,26 @@ class _Translation(Reader):
         if name is not None or password is not None:
             if not self.text(name) or not self.text(password):
                 raise self.invalid(path, "username and password are needed together")
-            user = {"username": self.text(name), "password": self.text(password), "roles": ["read", "write"]}
-            self._users.append((user, path))
+            both = {"username": (self.text(name), name), "password": (self.text(password), password)}
+            self._users.append(({**both, "roles": (["read", "write"], path)}, path))
         if (at := section.take("protocol")) is not None and self.text(at) != "websocket":
             self.note("warning", at, "the API speaks HTTP and WebSocket")
-        self._timeout(("gateway", "api_keepalive_s"), section, "readTimeout")
+        if not self._timeout(("gateway", "api_keepalive_s"), section, "readTimeout"):
+            if self._generation == 1:
+                seconds = API_TIMEOUT_S[1]
+                self.assume(
+                    ("gateway", "api_keepalive_s"), seconds, path, "readTimeout", f"{seconds} s in generation 1"
+                )
+            elif self._generation == "both":
+                seconds = API_TIMEOUT_S[2]
+                text = f"{seconds} s; {_BOTH}, where it was {API_TIMEOUT_S[1]}"
+                self.assume(("gateway", "api_keepalive_s"), seconds, path, "readTimeout", text)
         section.ignore(_BUFFERS, "readBufferSize", "writeBufferSize")
         section.ignore(_SLOW, "writeTimeout")
-        section.finish()
+        section.finish(users=True)
 
-    def _luavm(self, path: Path) -> None:
+    def _luavm(self, path: Path) -> bool:
+        """Whether it tells of Redis, be it of none."""
         section = Section(self, path, "engine.luavm")
         if (below := section.take("queue")) is not None:
             queue = Section(self, below, "engine.luavm.queue")
@@ -225,56 +231,80 @@ class _Translation(Reader):
                 kind: NoteKind = "ignored" if self.text(at) == "error" else "warning"
                 self.note(kind, at, "a push to a full topic is an error, it never waits")
             queue.finish()
-        for at in self.items(section.take("redis")):
+        servers = section.take("redis")
+        for at in self.items(servers):
             self._redis(at)
         section.finish()
+        return servers is not None
 
     def _redis(self, path: Path) -> None:
         section = Section(self, path, "engine.luavm.redis")
-        server: dict[str, Any] = {
-            "name": self.text(section.take("name")),
-            "addr": self.text(section.take("addr")),
-            "password": self.text(section.take("password")),
-            "db": self.number(section.take("db")),
-            "pool_size": self.number(section.take("poolSize")) or None,
+        name, addr, password, db, size = map(section.take, ("name", "addr", "password", "db", "poolSize"))
+        fields: Fields = {
+            "name": (self.text(name) or "default", name),
+            "addr": (self.text(addr), addr),
+            "password": (self.text(password), password),
+            "db": (self.number(db), db),
+            "pool_size": (self.number(size) or None, size),
         }
         section.ignore("connections are opened when needed and kept", "minIdleConns", "maxConnAge", "idleTimeout")
         section.finish()
-        self.append(("gateway", "redis"), {key: value for key, value in server.items() if value is not None}, path)
+        self.append(("gateway", "redis"), fields, path)
 
     def _server(self, path: Path, number: int) -> None:
         """The first server is our first port, the others are listeners."""
         section = Section(self, path, "engine.servers")
-        base: Path = ("gateway",) if number == 0 else ("gateway", "listeners", number - 1)
-        if section.take("port") is None:
-            raise self.invalid(path, "a server needs a port")
-        self._address((*base, "clients_listen" if number == 0 else "listen"), section)
-        if (entry := section.take("entry")) is None:
-            raise self.invalid(path, "a server needs an entry")
-        self.put((*base, "entry"), self._resolve(self.text(entry) or ""), entry)
-        self._options(section, base, self._protocol(section, base))
+        base: Path = ("gateway",)
+        if number > 0:
+            base = self._ours.append(("gateway", "listeners"), dotted(path), self.place(path))
+        self._address((*base, "clients_listen" if number == 0 else "listen"), section, "clients")
+        protocol = self._protocol(section, base)
+        if (entry := section.take("entry")) is not None:
+            self.put((*base, "entry"), self._resolve(self.text(entry) or ""), entry)
+        elif self._generation == 2 and protocol == "websocket":
+            self.assume((*base, "entry"), self._resolve(ENTRY), path, "entry", ENTRY)
+        else:
+            raise self.invalid(path, f"a server needs an entry; only one of protocol websocket has a default, {ENTRY}")
+        self._options(section, base, protocol)
         at = section.take("byteCodeExpires")
         self.put((*base, "reload_s"), self.number(at), at)
-        self._timeout((*base, "read_timeout_s"), section, "readTimeout")
-        self._timeout((*base, "write_timeout_s"), section, "writeTimeout")
+        for name, word in (("readTimeout", "read_timeout_s"), ("writeTimeout", "write_timeout_s")):
+            if not self._timeout((*base, word), section, name) and number > 0:
+                self._own_timeout((*base, word), path, name)
         section.ignore(_BUFFERS, "readBufferSize", "writeBufferSize")
         section.finish()
 
+    def _own_timeout(self, ours: Path, path: Path, name: str) -> None:
+        """A further port of ours has the first one's timeouts; theirs has its own."""
+        first, seconds = self._ours.tree["gateway"].get(ours[-1]), SERVER_TIMEOUT_S[name]
+        if first not in (None, seconds):
+            self.assume(ours, seconds, path, name, f"{seconds} s")
+
     def _protocol(self, section: Section, base: Path) -> str:
         """Generation 1 had raw TCP only, and no key for it; ``custom`` became ``socket``."""
-        at = section.take("protocol")
-        word = self.text(at) or "socket"
+        if (at := section.take("protocol")) is None:
+            word, text = {
+                1: ("socket", "socket: generation 1 had raw TCP only"),
+                2: ("websocket", "websocket"),
+                "both": ("socket", f"socket, raw TCP, is taken; {_BOTH}, which have websocket: say which one it is"),
+            }[self._generation]
+            kind: NoteKind = "warning" if self._generation == "both" else "default"
+            self.assume((*base, "protocol"), word, section.path, "protocol", text, kind)
+            return word
+        word = self.text(at) or ""
         word = "socket" if word == "custom" else word
         if word not in ("websocket", "socket"):
-            raise self.invalid(at or section.path, f"no protocol {word[:40]!r}; there are websocket and socket")
-        self.put((*base, "protocol"), word, at or section.path)
+            raise self.invalid(at, f"no protocol {word[:40]!r}; there are websocket and socket")
+        self.put((*base, "protocol"), word, at)
         return word
 
     def _options(self, section: Section, base: Path, protocol: str) -> None:
         """``path`` is ours on WebSocket servers; the rest, and all of it on raw ones, is the script's."""
-        for at in self.items(section.take("options")):
+        options = section.take("options")
+        for at in self.items(options):
             option = Section(self, at, "engine.servers.options")
-            name, value = self.text(option.take("name")), option.take("value")
+            named, value = option.take("name"), option.take("value")
+            name = self.text(named)
             if not name:
                 raise self.invalid(at, "an option needs a name")
             text = self.text(value) or ""
@@ -283,28 +313,44 @@ class _Translation(Reader):
                     self.note("warning", value or at, "a path begins with /; it is added")
                 self.put((*base, "path"), text if text.startswith("/") else f"/{text}", value or at)
             else:
-                self.append((*base, "options"), {"name": name, "value": text}, at)
+                self.append((*base, "options"), {"name": (name, named), "value": (text, value)}, at)
             option.finish()
+        if protocol == "websocket" and (*base, "path") not in self._ours.names:
+            path, why = (PATH, "") if options is None and self._generation == 2 else ("/", ": nothing says another")
+            name = "options" if options is None else "options.path"
+            self.assume((*base, "path"), path, section.path, name, f"clients connect to {path}{why}")
 
     # -- what several sections have
 
-    def _address(self, ours: Path, section: Section) -> None:
-        """``port`` and ``bind``. A bind counts as told; without one the port stays on this machine."""
+    def _address(self, ours: Path, section: Section, default: str = "") -> None:
+        """``port`` and ``bind``. A bind counts as told; without one the port stays on this machine.
+
+        :param default: what of :data:`PORTS` it is when both are missing; empty: then it is left open
+        """
         port, bind = section.take("port"), section.take("bind")
         number, host = self.number(port, 0, 65535), (self.text(bind) or "").strip("[]")
-        if number is None:
-            if bind is not None:
-                self.note("warning", bind, "a bind without a port")
+        if number is None and bind is None and not default:
             return
+        assumed = number is None
+        if number is None:
+            number = PORTS[default or str(ours[-1])]
         host = host or "127.0.0.1"
-        self.put(ours, f"[{host}]:{number}" if ":" in host else f"{host}:{number}", bind or port)
+        address = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+        if assumed:
+            self.assume(ours, address, section.path, "port", str(number))
+        self.put(ours, address, port)
+        # A host that cannot be bound is told at its own place (towline.app.placed).
+        at = bind or port or section.path
+        self._ours.mark((*ours, "bind"), dotted(at), self.place(at))
 
-    def _timeout(self, ours: Path, section: Section, name: str) -> None:
+    def _timeout(self, ours: Path, section: Section, name: str) -> bool:
+        """Whether it is set."""
         at = section.take(name)
         seconds = self.number(at)
         if seconds == 0 and at is not None:
             self.note("warning", at, "0 is taken as a year: who is gone without a word stays until then")
         self.put(ours, seconds if seconds is None else seconds or NEVER_S, at)
+        return at is not None
 
     def _exposed(self) -> None:
         """An API that everybody may use, and reach. Ports for clients are meant for everybody."""
@@ -313,7 +359,8 @@ class _Translation(Reader):
             path: Path = ("gateway", name)
             address = ours.tree.get("gateway", {}).get(name, "127.0.0.1:0")
             if address.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
-                place = ours.places[path]
+                at = (*path, "bind")
                 text = f"opens this API to everybody who can reach {address}: set access.users, or bind 127.0.0.1"
+                place = ours.places[at]
                 where = f"{self._document.name}:{place.line}:{place.column}"
-                self.notes.append(Note("exposed", ours.keys[path], where, text))
+                self.notes.append(Note("exposed", ours.names[at], where, text))

@@ -11,7 +11,8 @@ import difflib
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from towline.config.yamlfile import Document, Path, Place
+from towline.config.connmix.guard import ACCESS, USERS, holds_access, meant_as_access, meant_as_user, normal
+from towline.config.yamlfile import Document, Path, Place, dotted
 from towline.errors import InvalidInput
 
 RENAMED = {
@@ -23,12 +24,16 @@ RENAMED = {
 }
 """Earlier names, by section: the newer one stands right."""
 
-NoteKind = Literal["warning", "ignored", "exposed"]
+_HINT = "; did you mean access.users?"
+_CLEAR = f", and access must be clear{_HINT}"
+
+NoteKind = Literal["warning", "default", "ignored", "exposed"]
 
 
 class Note(NamedTuple):
     """Something about one key. ``warning``: it has no effect, or not the expected one, and somebody may miss it;
-    ``ignored``: nothing is missing without it; ``exposed``: it opens a port that everybody may use."""
+    ``default``: it is missing, and what was taken for it; ``ignored``: nothing is missing without it; ``exposed``: it opens
+    a port that everybody may use."""
 
     kind: NoteKind
     key: str
@@ -37,14 +42,6 @@ class Note(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.key}: {self.text}"
-
-
-def dotted(path: Path) -> str:
-    """``engine.servers[0].port``"""
-    text = ""
-    for word in path:
-        text += f"[{word}]" if isinstance(word, int) else f".{word}" if text else str(word)
-    return text
 
 
 class Reader:
@@ -128,6 +125,8 @@ class Section:
             name = normal(key)
             name = RENAMED.get((kind, name), name)
             if name in self._keys:
+                if name in (ACCESS, USERS) or kind.startswith(ACCESS):
+                    raise reader.invalid((*path, key), "given twice, in two spellings, and access must be clear")
                 reader.note("warning", (*path, key), "given twice, in two spellings; the last one counts")
             self._keys[name] = (*path, key)
         self._asked: dict[str, str] = {}
@@ -143,6 +142,8 @@ class Section:
         for name in names:
             self._asked[normal(name)] = name
             if (path := self._keys.get(normal(name))) is not None:
+                if holds_access(self._reader.at(path)):
+                    raise self._reader.invalid(path, f"holds users, which have no effect here{_CLEAR}")
                 self._reader.note("ignored", path, text)
 
     def unknown(self) -> Iterator[tuple[Path, str]]:
@@ -152,12 +153,20 @@ class Section:
                 close = difflib.get_close_matches(name, self._asked, n=1, cutoff=0.7)
                 yield path, f"; did you mean {self._asked[close[0]]}?" if close else ""
 
-    def finish(self) -> None:
-        """Warn of what nobody took."""
+    def refuse_unknown(self) -> None:
+        """InvalidInput for what nobody took."""
         for path, hint in self.unknown():
+            raise self._reader.invalid(path, f"there is no such key, and access must be clear{hint}")
+
+    def finish(self, users: bool = False) -> None:
+        """Warn of what nobody took. What was meant to say who may come is InvalidInput.
+
+        :param users: a user may stand right in this section
+        """
+        for path, hint in self.unknown():
+            name = normal(path[-1])
+            if meant_as_access(name, self._reader.at(path)):
+                raise self._reader.invalid(path, f"there is no such key{_CLEAR}")
+            if users and meant_as_user(name):
+                raise self._reader.invalid(path, f"there is no such key, and access must be clear{hint or _HINT}")
             self._reader.note("warning", path, f"there is no such key{hint}")
-
-
-def normal(key: object) -> str:
-    """A key without what differs between generations."""
-    return str(key).replace("_", "").lower()

@@ -43,7 +43,7 @@ def _map(translated: Translated, tree: dict[str, Any], path: Path, indent: str) 
 
 
 def _comment(translated: Translated, path: Path) -> str:
-    key, place = translated.keys.get(path), translated.document.places.get(path)
+    key, place = translated.document.names.get(path), translated.document.places.get(path)
     return f"  # {_plain(key)}, line {place.line}" if key and place else ""
 
 
