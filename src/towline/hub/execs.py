@@ -170,17 +170,20 @@ class Execs:
         self.running: dict[str, Execution] = {}
         self.remote_streams: dict[str, tuple[_ExecStream, str]] = {}
         """Commands that run here for other hubs: exec id → stream and the hub's address."""
+        self._closed = False
         self._elsewhere: dict[str, str] = {}
         """Commands of ours that another hub runs: exec id → that hub's address."""
 
     async def run(self, actor: Actor, device_id: str, cmd: str, timeout_s: float = 60) -> Execution:
         """Start ``cmd`` with the device's shell.
 
-        Refused ``privilege.missing``, NotFound ``device.unknown``, Unavailable ``device.offline``, InvalidInput
-        ``exec.cmd``, ``exec.timeout``.
+        Refused ``privilege.missing``, NotFound ``device.unknown``, Unavailable ``device.offline``, ``hub.closing``,
+        InvalidInput ``exec.cmd``, ``exec.timeout``.
         """
         core, settings = self._core, self._core.settings
         core.check(actor, "execs.run")
+        if self._closed:
+            raise Unavailable("hub.closing", "the hub is shutting down", hint="try again in a few seconds")
         size = len(cmd.encode(errors="surrogatepass"))
         if not cmd.strip() or size > MAX_CMD_BYTES or "\0" in cmd:
             raise InvalidInput(
@@ -255,7 +258,8 @@ class Execs:
             self._core.counters["execs.ended"] += 1
 
     def close(self) -> None:
-        """The hub stops: whoever waits is told."""
+        """The hub stops: whoever waits is told, and nothing begins any more. The doors call it while they can still answer."""
+        self._closed = True
         for execution in self.running.values():
             execution.on_result(-1, "hub_closing", "")
 

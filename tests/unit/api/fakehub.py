@@ -54,6 +54,12 @@ class FakeHub:
     def counters(self) -> dict[str, int]:
         return {"links.opened": 3, "links.sessions": 2, "store.commits": 5}
 
+    def close(self) -> None:
+        for execution in self.executions:
+            if not execution.future.done():
+                lost = views.ExecResult(stdout="", stderr="", return_code=-1, reason="hub_closing", message="it closes")
+                execution.future.set_result(lost)
+
     def as_hub(self) -> Hub:
         return cast(Hub, self)
 

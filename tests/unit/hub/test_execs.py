@@ -178,6 +178,9 @@ async def test_closing_the_hub_ends_what_runs(hub: Hub, owner: Actor, online: Fa
     await shell.next()
     await hub.close()
     assert (await waiter).reason == "hub_closing"
+    with pytest.raises(Unavailable) as closing:
+        await hub.execs.run(owner, online.device_id, "id")
+    assert closing.value.code == "hub.closing"
 
 
 async def test_a_stream_that_breaks_the_rules_closes_the_link(
