@@ -22,7 +22,8 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live
     async with contextlib.AsyncExitStack() as stack:
         bus = await build.make_bus(stack, settings, clock)
         hub = await build.make_hub(stack, settings, clock, bus, data)
-        made = await build.first_start(hub, data)
+        made = await build.first_start(hub, data, clock)
+        build.keep_cli_token(stack, hub, clock, made, data)
         node = await build.make_node(stack, settings, clock, bus)
         live.on_change(lambda settings: node.reconfigure(settings.gateway))
         live.follow(node.certificate_files(), node.renew_certificates)

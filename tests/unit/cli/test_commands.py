@@ -166,6 +166,24 @@ def test_users_and_tokens(run: Run) -> None:
 # Where to go -------------------------------------------------------------------------------------------------------
 
 
+def test_a_reset_goes_by_the_machines_own_token(
+    run: Run, server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "towline-data"
+    data.mkdir()
+    (data / "cli-token").write_text("owner-token\n")
+    (data / "cli-url").write_text(server.url + "\n")
+    monkeypatch.delenv("TOWLINE_TOKEN")
+    monkeypatch.delenv("TOWLINE_URL")
+    http.store(http.Target(server.url, "a-session-that-ended", ""))
+    assert failure(run("user", "ls")).code == "token.invalid"
+    assert run("user", "reset-password", "ada").exit_code == 0
+    monkeypatch.setenv("TOWLINE_TOKEN", "wrong")
+    monkeypatch.setenv("TOWLINE_URL", server.url)
+    assert failure(run("user", "reset-password", "ada")).code == "token.invalid"
+    assert run("user", "reset-password", "ada", "--data", str(data)).exit_code == 0
+
+
 def test_nothing_known() -> None:
     error = failure(invoke("device", "ls"))
     assert isinstance(error, Refused)
