@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from towline.errors import InvalidInput, TowlineError, Unavailable
+from towline.errors import InvalidInput, Refused, TowlineError, Unavailable
 from towline.hub import causes, peers
 from towline.hub.actor import Actor
 from towline.hub.core import Core
@@ -58,8 +58,12 @@ class Sink(Protocol):
 class Execution:
     """A remote shell command under way. ``correlation_id`` is known at once."""
 
-    def __init__(self, correlation_id: str, max_output: int) -> None:
+    def __init__(self, correlation_id: str, max_output: int, jti: str = "") -> None:
         self.correlation_id = correlation_id
+        self.jti = jti
+        """The session or token that asked."""
+        self.ended = False
+        """The command is over, whether or not anybody still waits for it."""
         self.over_limit = False
         self.settled = asyncio.Event()
         """Set when there is nothing more to wait for: the end came, or the output passed its limit."""
@@ -68,13 +72,17 @@ class Execution:
         self._done: asyncio.Future[ExecResult] = asyncio.get_running_loop().create_future()
 
     async def result(self) -> ExecResult:
-        """Wait for the end. Does not raise for what happens to the device: ``return_code`` −1 and a ``reason``."""
+        """Wait for the end. Does not raise for what happens to the device: ``return_code`` −1 and a ``reason``.
+
+        Refused ``token.revoked`` as soon as the session or token that asked has ended.
+        """
         return await asyncio.shield(self._done)
 
-    @property
-    def done(self) -> bool:
-        """Whether the result is there."""
-        return self._done.done()
+    def cut_off(self) -> None:
+        """Whoever waits may not hear any more of it. The command itself goes on, as when its caller is gone."""
+        if not self._done.done():
+            self._done.set_exception(Refused("token.revoked", "the token has ended; the command may still run"))
+            self._done.exception()  # nobody may be waiting
 
     def on_output(self, channel: Literal[0, 1, 2], data: bytes) -> None:
         """Sink: keep up to the limit."""
@@ -87,6 +95,8 @@ class Execution:
 
     def on_result(self, return_code: int, reason: str, message: str) -> None:
         """Sink: the end."""
+        self.ended = True
+        self.settled.set()
         if self._done.done():
             return
         result = ExecResult(
@@ -97,7 +107,6 @@ class Execution:
             message=message or (_MESSAGES.get(reason) or causes.text(reason) if reason else ""),
         )
         self._done.set_result(result)
-        self.settled.set()
 
 
 class _ExecStream:
@@ -206,7 +215,7 @@ class Execs:
         )
         # Nothing runs that is not written down: what cannot be written now is not started.
         await core.audit(actor, "device.exec", "device", device_id, cmd=cmd[:1000], id=message.exec_id)
-        execution = Execution(message.exec_id, settings.exec_output_bytes)
+        execution = Execution(message.exec_id, settings.exec_output_bytes, actor.jti)
         self.running[message.exec_id] = execution
         try:
             stop = await self._start(actor, device_id, message, execution)
@@ -247,7 +256,7 @@ class Execs:
                     await execution.settled.wait()
             except TimeoutError:
                 pass
-            if not execution.done:
+            if not execution.ended:
                 reason = "output_limit" if execution.over_limit else "timeout"
                 stop.cancel(reason)
                 execution.on_result(-1, reason, "")
@@ -262,6 +271,12 @@ class Execs:
         self._closed = True
         for execution in self.running.values():
             execution.on_result(-1, "hub_closing", "")
+
+    def token_ended(self, jti: str) -> None:
+        """A session or token is over: who waits with it hears so at once, and gets no more output."""
+        for execution in self.running.values():
+            if jti and execution.jti == jti:
+                execution.cut_off()
 
     # -- other hubs --------------------------------------------------------------------------------------------
 
