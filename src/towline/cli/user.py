@@ -48,11 +48,9 @@ def create(
     data: Data = None,
 ) -> None:
     """Make a user. A generated password is printed once."""
-    import sys
-
     from towline.cli import http, output
 
-    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else generated()
+    password = http.stdin_line("password") if password_stdin else generated()
     body = {
         "name": name,
         "password": password,
