@@ -166,6 +166,14 @@ def leave_cli_url(data: Path, url: str) -> None:
     write_private(data / "cli-url", url.encode() + b"\n")
 
 
+def leave_push_url(data: Path, node: Node, settings: Settings) -> None:
+    """And where it finds the push API of this machine's node."""
+    host, port = node.api_address
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - how this machine reaches it
+    scheme = "https" if settings.gateway.api_certificate else "http"
+    write_private(data / "cli-push-url", f"{scheme}://{join_address(host, port)}\n".encode())
+
+
 async def _leave_credential(hub: Hub, system: Actor, path: Path) -> None:
     """The credential of the example plugin, in the form that plugins read (spec octo §7)."""
     if path.exists():  # noqa: ASYNC240 - at start, before anyone waits

@@ -29,6 +29,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live
         live.follow(node.certificate_files(), node.renew_certificates)
         url = await build.make_doors(stack, settings, clock, bus, hub)
         build.leave_cli_url(data, url)
+        build.leave_push_url(data, node, settings)
         await build.leave_enrolment(made, data)
         garbage.settle()
         ready(build.welcome(url, made, data))
