@@ -7,6 +7,7 @@ The link that serves a device may end at another hub: then that hub runs the str
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from towline.errors import InvalidInput, Refused, TowlineError, Unavailable
@@ -28,6 +29,7 @@ _GRACE_S = 10.0
 """How much longer than its own timeout a command is waited for before the hub itself ends the wait."""
 _START_S = 5.0
 _PIECE = 64 * 1024
+_REMEMBER_ENDED = 1024
 
 _MESSAGES = {
     "timeout": "the command ran longer than allowed and was killed",
@@ -180,6 +182,8 @@ class Execs:
         self.remote_streams: dict[str, tuple[_ExecStream, str]] = {}
         """Commands that run here for other hubs: exec id → stream and the hub's address."""
         self._closed = False
+        self._ended: deque[str] = deque(maxlen=_REMEMBER_ENDED)
+        """Tokens that ended while a command of theirs may have been on its way to its start."""
         self._elsewhere: dict[str, str] = {}
         """Commands of ours that another hub runs: exec id → that hub's address."""
 
@@ -218,6 +222,8 @@ class Execs:
         execution = Execution(message.exec_id, settings.exec_output_bytes, actor.jti)
         self.running[message.exec_id] = execution
         try:
+            if actor.jti in self._ended:
+                raise Refused("token.revoked", "the token has ended")
             stop = await self._start(actor, device_id, message, execution)
         except BaseException as error:
             del self.running[message.exec_id]
@@ -274,6 +280,7 @@ class Execs:
 
     def token_ended(self, jti: str) -> None:
         """A session or token is over: who waits with it hears so at once, and gets no more output."""
+        self._ended.append(jti)
         for execution in self.running.values():
             if jti and execution.jti == jti:
                 execution.cut_off()
