@@ -123,7 +123,10 @@ class Client:
             )
         headers = {"authorization": f"Bearer {found.token}"} if found.token else {}
         self._target = found
-        self._http = httpx.Client(base_url=found.url + BASE, headers=headers, timeout=timeout_s, trust_env=False)
+        try:
+            self._http = httpx.Client(base_url=found.url + BASE, headers=headers, timeout=timeout_s, trust_env=False)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise InvalidInput("cli.url", f"{found.url!r} is no address: {error}") from None
 
     def __enter__(self) -> Client:
         return self

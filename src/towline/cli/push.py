@@ -120,16 +120,28 @@ def _found(api: str | None, data: Path | None) -> str:
         return DEFAULT_API
 
 
+def _shown(api: str) -> str:
+    """The address without its password. InvalidInput ``cli.url`` when it is none."""
+    import httpx
+
+    from towline.errors import InvalidInput
+
+    try:
+        return str(httpx.URL(api).copy_with(username="", password=""))
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise InvalidInput("cli.url", f"--api is no address: {error}", where="--api") from None
+
+
 def _reach(api: str) -> None:
     """A consumer waits for its node; a person should hear that there is none."""
     import httpx
 
     from towline.errors import Unavailable
 
+    shown = _shown(api)
     try:
         httpx.get(api.rstrip("/") + "/version", timeout=15.0, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        shown = httpx.URL(api).copy_with(username="", password="")
         raise Unavailable(
             "cli.unreachable", f"cannot reach {shown}: {error}", hint="is a gateway running there?"
         ) from None
@@ -144,7 +156,7 @@ def _call(api: str, path: str, to: str, message: str, binary: bool) -> dict[str,
 
     text = sys.stdin.read() if message == "-" else message
     body = {"c": to, "d": text, "t": "binary" if binary else "text"}
-    shown = httpx.URL(api).copy_with(username="", password="")
+    shown = _shown(api)
     try:
         answer = httpx.post(api.rstrip("/") + path, json=body, timeout=15.0, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:

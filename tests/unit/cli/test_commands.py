@@ -340,6 +340,14 @@ def test_push_finds_the_machines_own_node(server: Served, tmp_path: Path, monkey
     assert asked == ["http://towline-data:1", "http://elsewhere:1", "http://given:2", "http://127.0.0.1:6789"]
 
 
+def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOWLINE_TOKEN", "t")
+    monkeypatch.setenv("TOWLINE_URL", "http://ü..x")
+    assert failure(invoke("device", "ls")).code == "cli.url"
+    assert failure(invoke("push", "send", "1", "x", "--api", "http://ü..x")).code == "cli.url"
+    assert failure(invoke("push", "consume", "t", "--api", "http://ü..x")).code == "cli.url"
+
+
 def test_push_errors(server: Served) -> None:
     unreachable = failure(invoke("push", "publish", "room", "x", "--api", "http://u:secret@127.0.0.1:1"))
     assert unreachable.code == "cli.unreachable"
