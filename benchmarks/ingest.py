@@ -67,7 +67,7 @@ async def enrol(data: Path, count: int) -> dict[str, Any]:
         bus = await build.make_bus(stack, settings(data, ports), clock)
         assert isinstance(bus, MemoryBus)
         hub = await build.make_hub(stack, settings(data, ports), clock, bus, prepare_data(data))
-        made = await build.first_start(hub, data)
+        made = await build.first_start(hub, data, clock)
         identity = hub.identity
     store = await open_store(data / "towline.db", clock)
     devices = []

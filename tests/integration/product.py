@@ -38,6 +38,8 @@ class Product:
         self.arguments += ["--data", str(self.data), *arguments]
         self.process: subprocess.Popen[bytes] | None = None
         self.password = ""
+        self.cookie = ""
+        """Name of the session's cookie, once somebody signed in."""
         self._starts = 0
 
     @property
@@ -86,6 +88,7 @@ class Product:
             who = {"user": "admin", "password": self.password}
             answer = client.post("/session", json=who, headers={"Origin": self.url})
             assert answer.status_code == 200, answer.text
+            self.cookie = next(iter(client.cookies))
             client.cookies.clear()
             client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
             yield client

@@ -237,6 +237,26 @@ def test_push_from_the_command_line(product: Product) -> None:
     assert missing.returncode == 1
 
 
+def test_pushing_and_a_killed_command_by_the_command_line(product: Product, device: dict[str, Any]) -> None:
+    assert run_json(product, "push", "publish", "room", "x") == {"s": 0, "f": 0}
+    killed = product.towline("device", "exec", device["id"], "kill -9 $$")
+    assert (killed.returncode, killed.stderr) == (137, "towline: the command was killed by signal 9 (SIGKILL)\n")
+
+
+def test_two_towlines_on_one_host_do_not_sign_each_other_out(product: Product, tmp_path: Path) -> None:
+    second = Product(tmp_path, "--no-agent")
+    try:
+        second.start()
+        with httpx.Client() as browser:
+            for one in (product, second):
+                who = {"user": "admin", "password": one.password}
+                assert browser.post(f"{one.url}/api/towline/v1/session", json=who).status_code == 200
+            for one in (product, second):
+                assert browser.get(f"{one.url}/api/towline/v1/session").status_code == 200
+    finally:
+        second.close()
+
+
 def test_login_and_a_reset_password(product: Product, tmp_path: Path) -> None:
     reset = run_json(product, "user", "create", "ada", "--privilege", "owner")
     password = run_json(product, "user", "reset-password", "ada")["password"]

@@ -213,7 +213,7 @@ def test_warm_up(world: World, seeded: random.Random) -> None:
     run(Clients(world.ports["clients"], seeded, counted), ("heads", 30), ("bombs", 7), ("frames", 40))
     run(Links(world.ports["clients"], seeded, counted), ("frames", 40), ("messages", 40), ("proofs", 10))
     run(
-        Rest(world.ports["portal"], world.token, world.device, seeded),
+        Rest(world.ports["portal"], world.token, world.product.cookie, world.device, seeded),
         ("bodies", 40),
         ("queries", 40),
         ("long_bodies", 4),
@@ -289,7 +289,7 @@ def grew(world: World, before: Counted, counted: Counted, *, at_least: tuple[str
 
 def test_door(world: World, seeded: random.Random) -> None:
     before = world.server_counts()
-    rest = Rest(world.ports["portal"], world.token, world.device, seeded)
+    rest = Rest(world.ports["portal"], world.token, world.product.cookie, world.device, seeded)
     inputs = run(
         rest,
         ("bodies", 350), ("texts", 120), ("queries", 200), ("paths", 200), ("strangers", 50), ("heads", 150), ("bombs", 40),

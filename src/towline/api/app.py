@@ -53,13 +53,20 @@ class DoorApp:
         self.waiters = CommandWaiters()
         self.rest = rest(hub, settings, self.waiters, clock)
         doors = _Doors(self.rest, self.live.asgi, portal)
-        self.asgi: ASGI = Edge(doors, settings, self.counters, self.waiters.release)
+        self._hub = hub
+        self.asgi: ASGI = Edge(doors, settings, self.counters, self._closing)
 
     async def start(self) -> None:
         """Join the bus. Serve ``asgi`` after this."""
         self._endpoint = await self._bus.open("door", _Ears(self), info={"version": __version__}, events=True)
         self.rest.state.endpoint = self._endpoint
         self.rest.state.counters = self.counters
+
+    async def _closing(self) -> None:
+        """Whoever waits is told while there still is a connection to tell it on."""
+        self.waiters.release()
+        self._hub.execs.close()
+        await self.live.flush()
 
     async def close(self) -> None:
         """End live connections and leave the bus; stop serving before this."""

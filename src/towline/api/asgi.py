@@ -52,10 +52,10 @@ class _Refuse(HTTPException):
 
 
 class Edge:
-    """The outermost ASGI application. ``closing`` is called by the server before it waits for open requests."""
+    """The outermost ASGI application. ``closing`` is awaited by the server before it waits for open requests."""
 
     def __init__(
-        self, inner: ASGI, settings: DoorSettings, counters: Counter[str], closing: Callable[[], None]
+        self, inner: ASGI, settings: DoorSettings, counters: Counter[str], closing: Callable[[], Awaitable[None]]
     ) -> None:
         self.closing = closing
         self._inner = inner
@@ -106,6 +106,11 @@ class Edge:
         except _Refuse as refusal:
             if not status:
                 await refuse(sending, refusal.status_code, refusal.code, refusal.detail)
+        except asyncio.CancelledError:
+            # The server's patience with running requests has ended. What is raised here would be a traceback in the log
+            # and a plain text to the client.
+            if not status:
+                await refuse(sending, 503, "server.closing", "the server is shutting down; try again in a few seconds")
         finally:
             self._counters[f"http.{status // 100}xx"] += 1
             if status in (408, 413):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
 
 from towline.api.settings import DoorSettings
 from towline.clock import US_PER_SECOND, Clock
@@ -19,11 +20,26 @@ from towline.errors import Refused
 from towline.hub.actor import Actor
 from towline.hub.hub import Hub
 
-COOKIE = "towline_session"
+COOKIE = "towline_session_"
+"""What the cookie's name begins with; the rest is the installation's. Browsers keep cookies by host without its port, so two
+Towlines on one host would sign each other out."""
+
+_OF_HUB_ID = 12
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _bearer = HTTPBearer(auto_error=False, description="An API token or a session token.")
-_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="Set by POST /session.")
+
+
+class _SessionCookie(APIKeyCookie):
+    """The cookie under this installation's name, and no other."""
+
+    async def __call__(self, request: HTTPConnection) -> str | None:
+        return request.cookies.get(cookie_name(hub_of(request)))
+
+
+_cookie = _SessionCookie(
+    name=COOKIE + "ID", auto_error=False, description="Set by POST /session; ID is the installation's own."
+)
 
 
 class Caller(NamedTuple):
@@ -33,10 +49,15 @@ class Caller(NamedTuple):
     token: str
 
 
-def hub_of(request: Request) -> Hub:
+def hub_of(request: HTTPConnection) -> Hub:
     """The hub behind this door."""
     hub: Hub = request.app.state.hub
     return hub
+
+
+def cookie_name(hub: Hub) -> str:
+    """The end of the hub's id is its random part; unlike the port, it is the same behind a proxy."""
+    return COOKIE + hub.identity.hub_id.replace("-", "")[-_OF_HUB_ID:]
 
 
 def settings_of(request: Request) -> DoorSettings:
@@ -111,7 +132,7 @@ def set_cookie(request: Request, response: Response, token: str, expires_us: int
     settings = settings_of(request)
     max_age = max(0, (expires_us - clock_of(request).now_us()) // US_PER_SECOND)
     response.set_cookie(
-        COOKIE,
+        cookie_name(hub_of(request)),
         token,
         max_age=max_age,
         path=settings.prefix() or "/",
@@ -124,7 +145,9 @@ def set_cookie(request: Request, response: Response, token: str, expires_us: int
 def drop_cookie(request: Request, response: Response) -> None:
     """Take it back."""
     path = settings_of(request).prefix() or "/"
-    response.delete_cookie(COOKIE, path=path, secure=_secure(request), httponly=True, samesite="lax")
+    response.delete_cookie(
+        cookie_name(hub_of(request)), path=path, secure=_secure(request), httponly=True, samesite="lax"
+    )
 
 
 def _secure(request: Request) -> bool:

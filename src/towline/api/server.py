@@ -265,9 +265,9 @@ class DoorServer:
             await asyncio.sleep(0.005)
 
     async def close(self) -> None:
-        """Stop listening, let running requests end for 2 s, close everything."""
+        """Tell whoever waits, stop listening, let running requests end for 2 s, close everything."""
         if isinstance(self._asgi, Edge):
-            self._asgi.closing()
+            await self._asgi.closing()
         if self._server is not None and self._task is not None:
             self._server.stop()
             await asyncio.wait([self._task])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from towline.app.clitoken import CliToken
 from towline.app.plan import enrol_file, secret_key, write_private
 from towline.app.settings import Settings
 from towline.app.topics import make_topics
@@ -22,9 +23,6 @@ from towline.gateway.node import Node
 from towline.hub.actor import Actor
 from towline.hub.hub import Bootstrapped, Hub
 from towline.hub.settings import HubSettings
-
-CLI_TOKEN_NAME = "command line on this machine"  # noqa: S105 - a label
-CLI_TOKEN_DAYS = 30
 
 FIRST_PASSWORD = "first-password"  # noqa: S105 - a file's name
 
@@ -121,23 +119,26 @@ async def _first_request(port: int, settings: Settings) -> None:
         logger.debug("the doors listen elsewhere; their first request is somebody else's")
 
 
-async def first_start(hub: Hub, data: Path) -> Bootstrapped:
+async def first_start(hub: Hub, data: Path, clock: Clock) -> Bootstrapped:
     """Make workgroup and admin once, and what this machine's own programs use: token, enrolment, example credential."""
     made = await _keep_password(hub, data, await hub.bootstrap())
     system = Actor.system(made.workgroup)
-    await _leave_cli_token(hub, system, data)
+    await CliToken(hub, clock, made.workgroup, data).begin()
     await _leave_credential(hub, system, data / "credentials" / "hello.json")
     return made
 
 
 async def _keep_password(hub: Hub, data: Path, made: Bootstrapped) -> Bootstrapped:
-    """Keep the generated password until its first use: a start that fails later must not swallow it."""
+    """Keep the generated password until its first use or another one is set: a start that fails later must not swallow it."""
     path = data / FIRST_PASSWORD
     if made.password:
         write_private(path, made.password.encode())
     elif path.exists():
         users = await hub.users.list(Actor.system(made.workgroup))
-        if any(user.name == made.admin and not user.last_login_us for user in users):
+        # Neither used nor replaced by another one meanwhile: then it still is the way in.
+        if any(
+            user.name == made.admin and not user.last_login_us and user.password_us <= user.created_us for user in users
+        ):
             return msgspec.structs.replace(made, password=path.read_text())
         path.unlink()
     return made
@@ -149,22 +150,28 @@ async def leave_enrolment(made: Bootstrapped, data: Path) -> None:
         write_private(enrol_file(data), (await made.enrolment_line(None)).encode() + b"\n")
 
 
-async def _leave_cli_token(hub: Hub, system: Actor, data: Path) -> None:
-    """A token for the command line of this machine, readable by the owner of the data directory only."""
-    for old in await hub.users.tokens.list(system):
-        if old.name == CLI_TOKEN_NAME:
-            await hub.users.tokens.revoke(system, old.jti)
-    owner = next((user for user in await hub.users.list(system) if "owner" in user.privileges), None)
-    if owner is None:
-        return  # nobody may everything any more; then this machine's owner may sign in like others
-    actor = msgspec.structs.replace(system, user_id=owner.id, name=owner.name)
-    token = await hub.users.tokens.create(actor, CLI_TOKEN_NAME, ["owner"], CLI_TOKEN_DAYS)
-    write_private(data / "cli-token", token.token.encode() + b"\n")
+def keep_cli_token(stack: contextlib.AsyncExitStack, hub: Hub, clock: Clock, made: Bootstrapped, data: Path) -> None:
+    """Look after the token that :func:`first_start` left, until the stack is closed."""
+    task = asyncio.create_task(CliToken(hub, clock, made.workgroup, data).keep(), name="command line's token")
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    stack.push_async_callback(end)
 
 
 def leave_cli_url(data: Path, url: str) -> None:
     """Beside the token: where this machine's command line finds the server."""
     write_private(data / "cli-url", url.encode() + b"\n")
+
+
+def leave_push_url(data: Path, node: Node, settings: Settings) -> None:
+    """And where it finds the push API of this machine's node."""
+    host, port = node.api_address
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - how this machine reaches it
+    scheme = "https" if settings.gateway.api_certificate else "http"
+    write_private(data / "cli-push-url", f"{scheme}://{join_address(host, port)}\n".encode())
 
 
 async def _leave_credential(hub: Hub, system: Actor, path: Path) -> None:

@@ -24,7 +24,8 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: role.Ready, live
     async with contextlib.AsyncExitStack() as stack:
         bus = await build.make_bus(stack, settings, clock)
         hub = await build.make_hub(stack, settings, clock, bus, data)
-        made = await build.first_start(hub, data)
+        made = await build.first_start(hub, data, clock)
+        build.keep_cli_token(stack, hub, clock, made, data)
         url = await build.make_doors(stack, settings, clock, bus, hub)
         build.leave_cli_url(data, url)
         ready(build.welcome(url, made, data))

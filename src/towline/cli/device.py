@@ -108,7 +108,7 @@ def execute(
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """Run a shell command on a device. The exit status is the command's."""
+    """Run a shell command on a device. The exit status is the command's; 128 and the signal's number when one killed it."""
     import shlex
     import sys
 
@@ -127,8 +127,24 @@ def execute(
         sys.stderr.write(result["stderr"])
         if result["reason"]:
             output.note(f"towline: {result['message'] or result['reason']}")
-    code = result["return_code"]
-    raise typer.Exit(code if 0 <= code <= 255 else 1)
+    raise typer.Exit(_status(result, quiet=as_json))
+
+
+def _status(result: dict[str, Any], *, quiet: bool) -> int:
+    """The exit status as a shell gives it: 128 and the signal's number for a command that a signal ended."""
+    import signal
+
+    from towline.cli import output
+
+    code: int = result["return_code"]
+    if code >= 0:
+        return code if code <= 255 else 1
+    if result["reason"] or code < -64:
+        return 1  # not the command's own end: the reason was told
+    if not quiet:
+        named = {each.value: f" ({each.name})" for each in signal.Signals}
+        output.note(f"towline: the command was killed by signal {-code}{named.get(-code, '')}")
+    return 128 - code
 
 
 @app.command()

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from towline.errors import Refused, TowlineError, Unavailable
+from towline.errors import InvalidInput, Refused, TowlineError, Unavailable
 
 BASE = "/api/towline/v1"
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_DATA = "./towline-data"
+
+_TOKEN = re.compile("[!-~]+")
 
 
 class Target(NamedTuple):
@@ -111,9 +115,18 @@ class Client:
     def __init__(self, found: Target, timeout_s: float = 30.0) -> None:
         import httpx
 
+        if found.token and not _TOKEN.fullmatch(found.token):
+            raise Refused(
+                "cli.token",
+                f"the token from {found.source} is none: it has other characters than visible ASCII ones",
+                hint="make one with `towline token create NAME`",
+            )
         headers = {"authorization": f"Bearer {found.token}"} if found.token else {}
         self._target = found
-        self._http = httpx.Client(base_url=found.url + BASE, headers=headers, timeout=timeout_s, trust_env=False)
+        try:
+            self._http = httpx.Client(base_url=found.url + BASE, headers=headers, timeout=timeout_s, trust_env=False)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise InvalidInput("cli.url", f"{found.url!r} is no address: {error}") from None
 
     def __enter__(self) -> Client:
         return self
@@ -160,6 +173,15 @@ class Client:
 def client(data: Path | None = None, timeout_s: float = 30.0) -> Client:
     """A client for :func:`target`."""
     return Client(target(data), timeout_s)
+
+
+def stdin_line(what: str) -> str:
+    """A secret from standard input. InvalidInput ``cli.stdin`` when that is no text."""
+    try:
+        return sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        encoding = getattr(sys.stdin, "encoding", "text")
+        raise InvalidInput("cli.stdin", f"the {what} on standard input is not {encoding}") from None
 
 
 def segment(text: str) -> str:

@@ -26,8 +26,6 @@ def login(
     as_json: Json = False,
 ) -> None:
     """Sign in and keep the session (10 hours), or an API token, in ~/.config/towline/cli.json (0600)."""
-    import sys
-
     from towline.cli import http, output
 
     if forget:
@@ -36,17 +34,15 @@ def login(
         return
     url = url.rstrip("/")
     if token_stdin:
-        token = sys.stdin.readline().strip()
+        token = http.stdin_line("token").strip()
     else:
         name = user or typer.prompt("User", err=True)
         password = (
-            sys.stdin.readline().rstrip("\r\n")
-            if password_stdin
-            else typer.prompt("Password", hide_input=True, err=True)
+            http.stdin_line("password") if password_stdin else typer.prompt("Password", hide_input=True, err=True)
         )
         with http.Client(http.Target(url, "", url)) as client:
             token = client.call("POST", "/session", {"user": name, "password": password})["token"]
-    signed = http.Target(url, token, url)
+    signed = http.Target(url, token, "standard input" if token_stdin else url)
     with http.Client(signed) as client:
         session = client.get("/session")
     path = http.store(signed)

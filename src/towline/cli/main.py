@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from towline import __version__
 from towline.cli import command, config, connmix, device, gateway, login, plugin, push, roles, token, user
 from towline.cli.up import up
-from towline.errors import InvalidInput, StartError, TowlineError
+from towline.errors import InvalidInput, Refused, StartError, TowlineError
+
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""click's, wherever this version of typer has it from."""
 
 app = typer.Typer(
     help="Towline: a self-hosted platform for machines at the far end of a network.",
@@ -55,15 +58,30 @@ app.add_typer(config.app, name="config")
 def main() -> None:
     """The console script. Exit status 0: done; 1: refused or failed; 2: wrong usage, or it cannot start."""
     try:
-        app()
+        if not _wants_json():
+            app()
+            return
+        try:
+            status = app(standalone_mode=False)  # else usage errors are printed for people, and only then ended
+        except _UsageError as error:
+            raise InvalidInput("cli.usage", error.format_message(), hint="--help tells how it is used") from None
+        except typer.Abort:
+            raise Refused("cli.aborted", "stopped before it was done") from None
+        sys.exit(status if isinstance(status, int) else 0)
     except TowlineError as error:
         complain(error)
         sys.exit(2 if isinstance(error, InvalidInput | StartError) else 1)
 
 
+def _wants_json() -> bool:
+    """What follows ``--`` is another command's."""
+    words = sys.argv[1:]
+    return "--json" in (words[: words.index("--")] if "--" in words else words)
+
+
 def complain(error: TowlineError) -> None:
     """One line on standard error; with ``--json`` the object that REST answers."""
-    if "--json" in sys.argv:
+    if _wants_json():
         import json
 
         detail = {"code": error.code, "message": error.message, "where": error.where, "hint": error.hint}

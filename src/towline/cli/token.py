@@ -67,7 +67,10 @@ def revoke(
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """End a token at once; what it has open is closed."""
+    """End a token at once: its live connections are closed, and who waits for a shell command with it is refused.
+
+    Commands that have begun run on.
+    """
     from towline.cli import http, output
 
     with http.client(data) as client:

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from towline.cli.output import Data, Json
+
+if TYPE_CHECKING:
+    from towline.cli import http
 
 app = typer.Typer(help="Users, and a new password for whoever is locked out.", no_args_is_help=True)
 
@@ -45,11 +48,9 @@ def create(
     data: Data = None,
 ) -> None:
     """Make a user. A generated password is printed once."""
-    import sys
-
     from towline.cli import http, output
 
-    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else generated()
+    password = http.stdin_line("password") if password_stdin else generated()
     body = {
         "name": name,
         "password": password,
@@ -80,9 +81,8 @@ def reset_password(
     from towline.errors import Unavailable
 
     directory = http.data_directory(data)
-    local = http.local_target(directory) if data is not None else None
     try:
-        found = local or http.target()
+        found = _way_in(directory, named=data is not None)
     except Exception:
         if not (directory / "towline.db").exists():
             raise
@@ -108,6 +108,26 @@ def generated() -> str:
 
     alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
     return "-".join("".join(secrets.choice(alphabet) for _ in range(5)) for _ in range(4))
+
+
+def _way_in(directory: Path, *, named: bool) -> http.Target:
+    """The machine's own token, unless the environment says otherwise: the session that `towline login` stored may have
+    ended, which would lock out again whoever is locked out."""
+    import os
+
+    from towline.cli import http
+    from towline.errors import Refused
+
+    if named or not (os.environ.get("TOWLINE_TOKEN") or os.environ.get("TOWLINE_URL")):
+        try:
+            local = http.local_target(directory)
+        except Refused:
+            if named:
+                raise
+        else:
+            if local is not None:
+                return local
+    return http.target()
 
 
 def _reset_by_rest(found: object, name: str) -> str:

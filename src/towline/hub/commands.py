@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from towline.hub import events, peers
 from towline.hub.actor import Actor
 from towline.hub.core import Core
 from towline.hub.declarations import Declarations
+from towline.hub.identity import unknown_device
 from towline.hub.params import Params, check_size, validate
 from towline.hub.session import Session
 from towline.hub.views import FINAL_STATES, CommandStepView, CommandView, Page
@@ -25,6 +27,7 @@ from towline.store.rows import CommandRow, NewCommand, StepOutcome
 if TYPE_CHECKING:
     from towline.hub.links import Links
 
+_COMMAND_ID = re.compile(r"[0-9a-f]{40}")
 _BATCH = 100
 _ASKED = 1000
 """Commands whose fate is asked for at a sign-in; those that stay unknown must not hide the others."""
@@ -141,8 +144,15 @@ class Commands:
         return view(await self._row(actor, command_id))
 
     async def list(self, actor: Actor, device_id: str, limit: int = 20, before: str | None = None) -> Page[CommandView]:
-        """Newest first; ``before`` is a former page's ``next``."""
+        """Newest first; ``before`` is a former page's ``next``, which may have been swept away meanwhile.
+
+        NotFound ``device.unknown``, InvalidInput ``page.bad_cursor``.
+        """
         self._core.check(actor, "commands.list")
+        if before is not None and not _COMMAND_ID.fullmatch(before):
+            raise InvalidInput("page.bad_cursor", "not a cursor from a former page", where="before")
+        if await self._core.store.devices.get(actor.workgroup, device_id) is None:
+            raise unknown_device(device_id)
         page = await self._core.store.ledger.list(actor.workgroup, device_id, limit=limit, before=before)
         return Page(items=[view(row) for row in page.items], next=page.next)
 

@@ -7,9 +7,10 @@ The link that serves a device may end at another hub: then that hub runs the str
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from towline.errors import InvalidInput, TowlineError, Unavailable
+from towline.errors import InvalidInput, Refused, TowlineError, Unavailable
 from towline.hub import causes, peers
 from towline.hub.actor import Actor
 from towline.hub.core import Core
@@ -28,6 +29,7 @@ _GRACE_S = 10.0
 """How much longer than its own timeout a command is waited for before the hub itself ends the wait."""
 _START_S = 5.0
 _PIECE = 64 * 1024
+_REMEMBER_ENDED = 1024
 
 _MESSAGES = {
     "timeout": "the command ran longer than allowed and was killed",
@@ -58,8 +60,12 @@ class Sink(Protocol):
 class Execution:
     """A remote shell command under way. ``correlation_id`` is known at once."""
 
-    def __init__(self, correlation_id: str, max_output: int) -> None:
+    def __init__(self, correlation_id: str, max_output: int, jti: str = "") -> None:
         self.correlation_id = correlation_id
+        self.jti = jti
+        """The session or token that asked."""
+        self.ended = False
+        """The command is over, whether or not anybody still waits for it."""
         self.over_limit = False
         self.settled = asyncio.Event()
         """Set when there is nothing more to wait for: the end came, or the output passed its limit."""
@@ -68,13 +74,17 @@ class Execution:
         self._done: asyncio.Future[ExecResult] = asyncio.get_running_loop().create_future()
 
     async def result(self) -> ExecResult:
-        """Wait for the end. Does not raise for what happens to the device: ``return_code`` −1 and a ``reason``."""
+        """Wait for the end. Does not raise for what happens to the device: ``return_code`` −1 and a ``reason``.
+
+        Refused ``token.revoked`` as soon as the session or token that asked has ended.
+        """
         return await asyncio.shield(self._done)
 
-    @property
-    def done(self) -> bool:
-        """Whether the result is there."""
-        return self._done.done()
+    def cut_off(self) -> None:
+        """Whoever waits may not hear any more of it. The command itself goes on, as when its caller is gone."""
+        if not self._done.done():
+            self._done.set_exception(Refused("token.revoked", "the token has ended; the command may still run"))
+            self._done.exception()  # nobody may be waiting
 
     def on_output(self, channel: Literal[0, 1, 2], data: bytes) -> None:
         """Sink: keep up to the limit."""
@@ -87,6 +97,8 @@ class Execution:
 
     def on_result(self, return_code: int, reason: str, message: str) -> None:
         """Sink: the end."""
+        self.ended = True
+        self.settled.set()
         if self._done.done():
             return
         result = ExecResult(
@@ -97,7 +109,6 @@ class Execution:
             message=message or (_MESSAGES.get(reason) or causes.text(reason) if reason else ""),
         )
         self._done.set_result(result)
-        self.settled.set()
 
 
 class _ExecStream:
@@ -170,17 +181,22 @@ class Execs:
         self.running: dict[str, Execution] = {}
         self.remote_streams: dict[str, tuple[_ExecStream, str]] = {}
         """Commands that run here for other hubs: exec id → stream and the hub's address."""
+        self._closed = False
+        self._ended: deque[str] = deque(maxlen=_REMEMBER_ENDED)
+        """Tokens that ended while a command of theirs may have been on its way to its start."""
         self._elsewhere: dict[str, str] = {}
         """Commands of ours that another hub runs: exec id → that hub's address."""
 
     async def run(self, actor: Actor, device_id: str, cmd: str, timeout_s: float = 60) -> Execution:
         """Start ``cmd`` with the device's shell.
 
-        Refused ``privilege.missing``, NotFound ``device.unknown``, Unavailable ``device.offline``, InvalidInput
-        ``exec.cmd``, ``exec.timeout``.
+        Refused ``privilege.missing``, NotFound ``device.unknown``, Unavailable ``device.offline``, ``hub.closing``,
+        InvalidInput ``exec.cmd``, ``exec.timeout``.
         """
         core, settings = self._core, self._core.settings
         core.check(actor, "execs.run")
+        if self._closed:
+            raise Unavailable("hub.closing", "the hub is shutting down", hint="try again in a few seconds")
         size = len(cmd.encode(errors="surrogatepass"))
         if not cmd.strip() or size > MAX_CMD_BYTES or "\0" in cmd:
             raise InvalidInput(
@@ -203,9 +219,11 @@ class Execs:
         )
         # Nothing runs that is not written down: what cannot be written now is not started.
         await core.audit(actor, "device.exec", "device", device_id, cmd=cmd[:1000], id=message.exec_id)
-        execution = Execution(message.exec_id, settings.exec_output_bytes)
+        execution = Execution(message.exec_id, settings.exec_output_bytes, actor.jti)
         self.running[message.exec_id] = execution
         try:
+            if actor.jti in self._ended:
+                raise Refused("token.revoked", "the token has ended")
             stop = await self._start(actor, device_id, message, execution)
         except BaseException as error:
             del self.running[message.exec_id]
@@ -244,7 +262,7 @@ class Execs:
                     await execution.settled.wait()
             except TimeoutError:
                 pass
-            if not execution.done:
+            if not execution.ended:
                 reason = "output_limit" if execution.over_limit else "timeout"
                 stop.cancel(reason)
                 execution.on_result(-1, reason, "")
@@ -255,9 +273,17 @@ class Execs:
             self._core.counters["execs.ended"] += 1
 
     def close(self) -> None:
-        """The hub stops: whoever waits is told."""
+        """The hub stops: whoever waits is told, and nothing begins any more. The doors call it while they can still answer."""
+        self._closed = True
         for execution in self.running.values():
             execution.on_result(-1, "hub_closing", "")
+
+    def token_ended(self, jti: str) -> None:
+        """A session or token is over: who waits with it hears so at once, and gets no more output."""
+        self._ended.append(jti)
+        for execution in self.running.values():
+            if jti and execution.jti == jti:
+                execution.cut_off()
 
     # -- other hubs --------------------------------------------------------------------------------------------
 

@@ -250,5 +250,6 @@ class _Families:
             happening = events.decode(payload)
             if isinstance(happening, events.TokenEnded):
                 self._hub.users.tokens.forget(happening.jti)
+                self._hub.execs.token_ended(happening.jti)
             elif isinstance(happening, events.AccessChanged):
                 self._hub.users.tokens.forget_user(happening.user_id)

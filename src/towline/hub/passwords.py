@@ -119,6 +119,11 @@ class Throttle:
         """A right password clears the count of that name from that address."""
         self._failed.pop((name.lower(), ip), None)
 
+    def lift(self, name: str) -> None:
+        """The password is another one: earlier guesses at ``name`` say nothing, from wherever they came."""
+        for key in [key for key in self._failed if key[0] == name.lower()]:
+            del self._failed[key]
+
     def _wait(self, key: tuple[str, str], attempts: int) -> float:
         times = self._failed.get(key)
         if times is None:

@@ -100,10 +100,12 @@ def check(actor: Actor, use_case: str) -> None:
     needed = TABLE[use_case]
     if needed is None or allows(actor, needed):
         return
+    # A token has its own set: its user may well have what it lacks.
+    token = actor.kind == "token"
     raise Refused(
         "privilege.missing",
-        f"{use_case} needs the privilege {needed}, which {actor.name} does not have",
-        hint="someone with manage_access can grant it",
+        f"{use_case} needs the privilege {needed}, which {_who(actor)} does not have",
+        hint="use a token that has it" if token else "someone with manage_access can grant it",
     )
 
 
@@ -121,4 +123,8 @@ def grantable(actor: Actor, privileges: frozenset[str]) -> None:
     """Refused ``privilege.not_yours`` when ``actor`` would give away more than they have."""
     for name in sorted(privileges):
         if not allows(actor, name):
-            raise Refused("privilege.not_yours", f"{actor.name} cannot grant {name} without having it")
+            raise Refused("privilege.not_yours", f"{_who(actor)} cannot grant {name} without having it")
+
+
+def _who(actor: Actor) -> str:
+    return "this token" if actor.kind == "token" else actor.name

@@ -62,7 +62,10 @@ class Tokens:
         return NewToken(token=text, info=_view(row, actor.name))
 
     async def list(self, actor: Actor) -> Views:
-        """The actor's own; with manage_access those of all users. Without those that have ended."""
+        """The actor's own; with manage_access those of all users. Without those that have ended.
+
+        An API token has only itself for its own: it must not reach what its user gave to others.
+        """
         core = self._core
         core.check(actor, "tokens.list")
         every = permitted(actor, "tokens.list_all")
@@ -72,18 +75,20 @@ class Tokens:
             user_id=None if every else actor.user_id,
             now_us=core.clock.now_us(),
         )
+        if not every and actor.kind == "token":
+            rows = [row for row in rows if row.jti == actor.jti]
         names = {user.id: user.name for user in await core.store.users.list(actor.workgroup)}
         return [_view(row, names.get(row.user_id, "")) for row in rows]
 
     async def revoke(self, actor: Actor, jti: str) -> None:
-        """Own ones, or any with manage_access. Sockets opened with it are closed (TokenEnded)."""
+        """Own ones as :meth:`list` shows them, or any with manage_access. Sockets opened with it are closed (TokenEnded)."""
         core = self._core
         core.check(actor, "tokens.revoke")
         row = await core.store.tokens.get(jti)
-        own = row is not None and row.user_id == actor.user_id
         if row is None or row.workgroup != actor.workgroup or row.kind != "api":
             raise NotFound("token.unknown", f"there is no token {jti[:60]}")
-        if not own:
+        own = row.user_id == actor.user_id
+        if not own or (actor.kind == "token" and row.jti != actor.jti):
             core.check(actor, "tokens.revoke_any")
         await core.store.tokens.revoke(actor.workgroup, jti, core.clock.now_us())
         self.ended(actor.workgroup, [jti])

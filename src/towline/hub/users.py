@@ -164,6 +164,7 @@ class Users:
         grantable(actor, frozenset(user.privileges))
         check_new(password, core.settings.password_min_length, user.name)
         await self._store_password(actor, user, password)
+        self._throttle.lift(user.name)
         await core.audit(actor, "user.set_password", "user", user_id, name=user.name)
 
     async def reset_password(self, actor: Actor, name: str) -> str:
@@ -179,6 +180,7 @@ class Users:
         grantable(actor, frozenset(user.privileges))
         password = generate(core.random)
         await self._store_password(actor, user, password)
+        self._throttle.lift(user.name)
         await core.audit(actor, "user.reset_password", "user", user.id, name=user.name)
         return password
 
@@ -305,4 +307,5 @@ def _view(user: User) -> UserView:
         created_us=user.created_us,
         disabled=user.disabled_us is not None,
         last_login_us=user.last_login_us or 0,
+        password_us=user.password_us,
     )

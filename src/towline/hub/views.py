@@ -241,6 +241,8 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     created_us: int
     disabled: bool = False
     last_login_us: int = 0
+    password_us: int = 0
+    """When the password was set."""
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,9 +44,10 @@ QUERIES = (
 class Rest:
     """REST under ``/api/towline/v1``, with a session that may do everything."""
 
-    def __init__(self, port: int, token: str, device: str, random_: random.Random) -> None:
+    def __init__(self, port: int, token: str, cookie: str, device: str, random_: random.Random) -> None:
         self.port = port
         self.token = token
+        self.cookie = cookie
         self.device = device
         self.random = random_
         self.inputs = 0
@@ -184,14 +185,15 @@ class Rest:
                     [f"Authorization: Bearer {header}.{payload}.{signature[::-1]}"],
                     [f"Authorization: Bearer {header}.{payload}."],
                     ["Authorization: Bearer eyJhbGciOiJub25lIn0.e30."],
-                    ["Cookie: towline_session=nonsense"],
-                    ["Cookie: towline_session=\xff\xfe; ;;; ="],
+                    [f"Cookie: {self.cookie}=nonsense"],
+                    [f"Cookie: towline_session={self.token}"],
+                    [f"Cookie: {self.cookie}=\xff\xfe; ;;; ="],
                 ]
             )
             reply = self.ask("GET", path, None, *headers, signed_in=False)
             self.refused(reply, (401,), path, headers)
             reply = self.ask(
-                "POST", f"{BASE}/enrolments", b"{}", f"Cookie: towline_session={self.token}",
+                "POST", f"{BASE}/enrolments", b"{}", f"Cookie: {self.cookie}={self.token}",
                 self.random.choice(["Origin: https://evil.example", "Origin: null", "X-None: 1"]), signed_in=False,
             )  # fmt: skip
             self.refused(reply, (403,), path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from types import SimpleNamespace
 from typing import Any, cast
 
 from towline.bus.base import Member
@@ -18,6 +19,7 @@ from towline.protocols.connmix import inspect as wire
 WORKGROUP = "acme"
 DEVICE = "7b0c2a54-1111-4222-8333-9a0b1c2d3e4f"
 OFFLINE = "7b0c2a54-2222-4222-8333-9a0b1c2d3e4f"
+COOKIE = "towline_session_00c0ffee0001"
 NOW_US = 1_795_230_245_678_000
 TOKENS = {
     "owner-token": frozenset({"owner"}),
@@ -39,6 +41,7 @@ class FakeHub:
     """Most families are this one object; ``calls`` keeps what was asked."""
 
     def __init__(self) -> None:
+        self.identity = SimpleNamespace(hub_id="01931b2c-0000-7000-8000-00c0ffee0001")
         self.devices = self.plugins = self.records = self.execs = self
         self.commands = FakeCommands(self)
         self.enrolments = FakeEnrolments(self)
@@ -53,6 +56,12 @@ class FakeHub:
 
     def counters(self) -> dict[str, int]:
         return {"links.opened": 3, "links.sessions": 2, "store.commits": 5}
+
+    def close(self) -> None:
+        for execution in self.executions:
+            if not execution.future.done():
+                lost = views.ExecResult(stdout="", stderr="", return_code=-1, reason="hub_closing", message="it closes")
+                execution.future.set_result(lost)
 
     def as_hub(self) -> Hub:
         return cast(Hub, self)

@@ -7,13 +7,14 @@ import httpx
 import msgspec
 import pytest
 
+from tests.unit.api import fakehub
 from tests.unit.api.conftest import client_of
 from tests.unit.api.fakehub import DEVICE, NOW_US, FakeHub
 from towline.api import DoorApp, DoorSettings, create_app
 from towline.bus.memory import MemoryBus
 from towline.clock import ManualClock
 
-COOKIE = {"cookie": "towline_session=owner-token"}
+COOKIE = {"cookie": f"{fakehub.COOKIE}=owner-token"}
 
 
 async def test_nothing_without_a_token(doors: DoorApp) -> None:
@@ -56,7 +57,16 @@ async def test_signing_in_sets_a_cookie_that_scripts_cannot_read(doors: DoorApp)
         assert again["token"] == "owner-token"
         out = await client.delete("/session", headers={"origin": "http://towline.test"})
         assert out.status_code == 204
-        assert 'towline_session=""' in out.headers["set-cookie"]
+        assert f'{fakehub.COOKIE}=""' in out.headers["set-cookie"]
+
+
+async def test_another_towline_on_the_same_host_has_another_cookie(doors: DoorApp) -> None:
+    async with client_of(doors, None) as client:
+        for name in ("towline_session", "towline_session_00c0ffee0002"):
+            answer = await client.get("/devices", headers={"cookie": f"{name}=owner-token"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "auth.required")
+        both = f"towline_session_00c0ffee0002=of-another; {fakehub.COOKIE}=owner-token"
+        assert (await client.get("/devices", headers={"cookie": both})).status_code == 200
 
 
 async def test_sign_in_errors(doors: DoorApp) -> None:

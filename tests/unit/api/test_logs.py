@@ -8,7 +8,7 @@ import logging
 import httpx
 import pytest
 
-from tests.unit.api.fakehub import NOW_US, FakeHub
+from tests.unit.api.fakehub import COOKIE, NOW_US, FakeHub
 from tests.unit.api.liveclient import LiveClient
 from towline.api import DoorServer, DoorSettings, create_app
 from towline.bus.memory import MemoryBus
@@ -28,7 +28,7 @@ async def test_no_token_is_logged(hub: FakeHub, bus: MemoryBus, caplog: pytest.L
     await client.close()
     async with httpx.AsyncClient(verify=False) as http:
         await http.get(
-            f"{server.url}/api/towline/v1/devices?search=private", headers={"cookie": "towline_session=owner-token"}
+            f"{server.url}/api/towline/v1/devices?search=private", headers={"cookie": f"{COOKIE}=owner-token"}
         )
     await server.close()
     await app.close()

@@ -185,6 +185,16 @@ async def test_waiting_for_a_command(client: httpx.AsyncClient, hub: FakeHub, do
     assert len(doors.waiters) == 0
 
 
+@pytest.mark.parametrize("depth", [100, 101, 250, 300, 5000])
+async def test_a_deep_result_stays_text_and_fails_no_page(client: httpx.AsyncClient, hub: FakeHub, depth: int) -> None:
+    hub.command = command(state="acked", final=True, result="[" * depth + "]" * depth, late_result='{"a":' * depth)
+    for path in (f"/commands/{hub.command.id}", f"/devices/{DEVICE}/commands"):
+        answer = await client.get(path)
+        assert answer.status_code == 200
+        found = answer.json().get("commands", [answer.json()])[0]
+        assert (found["result"] == hub.command.result) == (depth > 100)
+
+
 async def test_exec(client: httpx.AsyncClient, hub: FakeHub) -> None:
     answer = await client.post(f"/devices/{DEVICE}/exec", json={"cmd": "uptime", "timeout_s": 5})
     assert answer.json() == {

@@ -16,7 +16,7 @@ import pytest
 
 from tests.certificates import write_pair
 from tests.helpers import until
-from tests.unit.api.fakehub import NOW_US, FakeHub
+from tests.unit.api.fakehub import DEVICE, NOW_US, FakeHub
 from tests.unit.api.liveclient import LiveClient
 from towline.api import DoorServer, DoorSettings, create_app
 from towline.api.asgi import believe
@@ -125,6 +125,50 @@ async def test_closing_does_not_wait_for_the_patient(
         assert (await waiting).json()["state"] == "queued"
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
     assert await live.closed() == 1012
+
+
+async def test_closing_tells_who_waits_for_a_shell_command(
+    hasty: tuple[DoorServer, Counter[str]], hub: FakeHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, _ = hasty
+    hub.answer_at_once = False
+    live = await LiveClient.signed_in(server.url)
+    await live.emit("device:cmd", {"deviceId": DEVICE, "cmd": "sleep 60"})
+    await live.got("device:cmd:rpc")
+    url = f"{server.url}/api/towline/v1/devices/{DEVICE}/exec"
+    async with httpx.AsyncClient(headers={"authorization": "Bearer owner-token"}) as client:
+        waiting = asyncio.create_task(client.post(url, json={"cmd": "sleep 60"}))
+        await until(lambda: len(hub.executions) == 2)
+        await server.close()
+        answer = await waiting
+    assert (answer.status_code, answer.json()["reason"]) == (200, "hub_closing")
+    assert await live.closed() == 1012
+    [reply] = live.of("device:cmd:reply")
+    assert (reply["returnCode"], reply["stderr"]) == (-1, "it closes\n")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_what_takes_too_long_at_the_end_is_told_so_in_json(
+    hasty: tuple[DoorServer, Counter[str]],
+    hub: FakeHub,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, _ = hasty
+    asked = asyncio.Event()
+
+    async def stuck(*_: Any) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(hub, "list", stuck)
+    async with httpx.AsyncClient(headers={"authorization": "Bearer owner-token"}) as client:
+        waiting = asyncio.create_task(client.get(f"{server.url}/api/towline/v1/devices"))
+        await asked.wait()
+        await server.close()
+        answer = await waiting
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "server.closing")
+    assert all(record.exc_info is None for record in caplog.records)
 
 
 async def test_urls_with_odd_bytes(hasty: tuple[DoorServer, Counter[str]]) -> None:

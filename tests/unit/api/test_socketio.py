@@ -429,6 +429,17 @@ async def test_watching_a_device(served: str, announcer: Announce) -> None:
     await other.close()
 
 
+async def test_a_deep_state_stays_text(served: str, announcer: Announce) -> None:
+    client = await LiveClient.signed_in(served)
+    assert await client.ask("towline:watch", {"deviceId": DEVICE}) == {"ok": True}
+    deep = "[" * 900 + "]" * 900
+    state = happenings.ChangedState(app_guid="g", table="hello", source="main", name="mood", value=deep, time_us=NOW_US)
+    announcer(happenings.StatesChanged(workgroup="acme", device_id=DEVICE, states=[state]))
+    [body] = await client.got("towline:states")
+    assert body["states"][0]["value"] == deep
+    await client.close()
+
+
 async def test_watching_needs_a_known_device(served: str) -> None:
     client = await LiveClient.signed_in(served)
     assert (await client.ask("towline:watch", {"deviceId": "nowhere"}))["error"]["code"] == "device.unknown"

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.unit.api.fakehub import DEVICE, OFFLINE, command
 from tests.unit.cli.conftest import Run, Served, invoke
 from towline.cli import find, http
 from towline.cli.command import typed
+from towline.cli.main import app, main
 from towline.errors import NotFound, Refused, TowlineError, Unavailable
+from towline.hub.views import ExecResult
 
 GUID = "a8e873a1-e5df-43a2-928a-745ff9c94dfb"
 
@@ -75,6 +79,36 @@ def test_device_exec(run: Run, server: Served) -> None:
     words = next(call for call in reversed(server.hub.calls) if call[0] == "execs.run")
     assert words[2] == "ls -l 'a b'"
     assert failure(run("device", "exec", OFFLINE, "uptime")).code == "device.offline"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "status", "line"),
+    [
+        (-9, None, 137, "towline: the command was killed by signal 9 (SIGKILL)\n"),
+        (-9, "timeout", 1, "towline: it took too long\n"),
+        (-1, "link_lost", 1, "towline: it took too long\n"),
+        (3, None, 3, ""),
+    ],
+)
+def test_the_exit_status_of_exec(
+    run: Run, server: Served, monkeypatch: pytest.MonkeyPatch, code: int, reason: str | None, status: int, line: str
+) -> None:
+    message = "it took too long" if reason else ""
+    result = ExecResult(stdout="", stderr="", return_code=code, reason=reason, message=message)
+
+    class Ended:
+        correlation_id = "c"
+
+        async def result(self) -> ExecResult:
+            return result
+
+    async def ended(*_: Any) -> Ended:
+        return Ended()
+
+    monkeypatch.setattr(server.hub, "run", ended)
+    done = run("device", "exec", DEVICE, "x")
+    assert (done.exit_code, done.stderr) == (status, line)
+    assert run("device", "exec", DEVICE, "x", "--json").exit_code == status
 
 
 def test_rename_delete_enrol(run: Run, server: Served) -> None:
@@ -166,6 +200,24 @@ def test_users_and_tokens(run: Run) -> None:
 # Where to go -------------------------------------------------------------------------------------------------------
 
 
+def test_a_reset_goes_by_the_machines_own_token(
+    run: Run, server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "towline-data"
+    data.mkdir()
+    (data / "cli-token").write_text("owner-token\n")
+    (data / "cli-url").write_text(server.url + "\n")
+    monkeypatch.delenv("TOWLINE_TOKEN")
+    monkeypatch.delenv("TOWLINE_URL")
+    http.store(http.Target(server.url, "a-session-that-ended", ""))
+    assert failure(run("user", "ls")).code == "token.invalid"
+    assert run("user", "reset-password", "ada").exit_code == 0
+    monkeypatch.setenv("TOWLINE_TOKEN", "wrong")
+    monkeypatch.setenv("TOWLINE_URL", server.url)
+    assert failure(run("user", "reset-password", "ada")).code == "token.invalid"
+    assert run("user", "reset-password", "ada", "--data", str(data)).exit_code == 0
+
+
 def test_nothing_known() -> None:
     error = failure(invoke("device", "ls"))
     assert isinstance(error, Refused)
@@ -220,6 +272,80 @@ def test_unreachable_and_foreign_servers(server: Served, monkeypatch: pytest.Mon
     ended = failure(invoke("device", "ls"))
     assert ended.code == "token.invalid"
     assert "towline login" in str(ended)
+
+
+@pytest.mark.parametrize("token", ["bäd", "a b", "a\tb", "\udce4"])
+def test_a_token_that_is_none(server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("TOWLINE_URL", server.url)
+    monkeypatch.setattr("os.environ", os.environ | {"TOWLINE_TOKEN": token})
+    error = failure(invoke("device", "ls"))
+    assert (error.code, "TOWLINE_TOKEN" in str(error)) == ("cli.token", True)
+
+
+def test_a_token_on_standard_input_that_is_none(server: Served) -> None:
+    words = ("login", "--url", server.url, "--token-stdin")
+    error = failure(invoke(*words, stdin="tök\n"))
+    assert (error.code, "standard input" in str(error)) == ("cli.token", True)
+    assert failure(CliRunner().invoke(app, list(words), input=b"t\xf6k\n")).code == "cli.stdin"
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("config check --json --wrong x", "No such option"),
+        ("device exec d x --timeout 0 --json", "--timeout"),
+        ("device show --json", "Missing argument"),
+        ("nothing --json", "nothing"),
+        ("device delete x --json", ""),
+    ],
+)
+def test_wrong_usage_is_a_line_of_json(
+    words: str, part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["towline", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert part in error["message"]
+    assert (ended.value.code, error["code"]) == ((2, "cli.usage") if part else (1, "cli.no_token"))
+
+
+def test_json_changes_no_other_end(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, status in (("device ls --json", 0), ("device exec d -- --json", 1), ("config check --help --json", 0)):
+        monkeypatch.setattr("sys.argv", ["towline", *words.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == status
+    assert "towline: there is no device" in capsys.readouterr().err
+
+
+def test_push_finds_the_machines_own_node(server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def call(api: str, *_: object) -> dict[str, Any]:
+        asked.append(api)
+        return {"s": 1, "f": 0}
+
+    monkeypatch.setattr("towline.cli.push._call", call)
+    for name in ("towline-data", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cli-push-url").write_text(f"http://{name}:1\n")
+    invoke("push", "send", "1", "x")
+    invoke("push", "publish", "room", "x", "--data", str(tmp_path / "elsewhere"))
+    invoke("push", "publish", "room", "x", "--api", "http://given:2")
+    monkeypatch.setenv("TOWLINE_DATA", str(tmp_path / "nothing"))
+    invoke("push", "send", "1", "x")
+    assert asked == ["http://towline-data:1", "http://elsewhere:1", "http://given:2", "http://127.0.0.1:6789"]
+
+
+def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOWLINE_TOKEN", "t")
+    monkeypatch.setenv("TOWLINE_URL", "http://ü..x")
+    assert failure(invoke("device", "ls")).code == "cli.url"
+    assert failure(invoke("push", "send", "1", "x", "--api", "http://ü..x")).code == "cli.url"
+    assert failure(invoke("push", "consume", "t", "--api", "http://ü..x")).code == "cli.url"
 
 
 def test_push_errors(server: Served) -> None:

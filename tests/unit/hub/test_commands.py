@@ -61,6 +61,18 @@ async def test_a_command_runs_to_its_end(
     assert (await hub.audit.list(owner)).items[0].action == "command.submit"
 
 
+async def test_a_list_of_nothing_is_told_from_an_empty_one(hub: Hub, owner: Actor, device: FakeAgent) -> None:
+    assert (await hub.commands.list(owner, device.device_id)).items == []
+    with pytest.raises(NotFound) as unknown:
+        await hub.commands.list(owner, "nobody")
+    assert unknown.value.code == "device.unknown"
+    for cursor in ("zzz", "", "A" * 40):
+        with pytest.raises(InvalidInput) as bad:
+            await hub.commands.list(owner, device.device_id, before=cursor)
+        assert (bad.value.code, bad.value.where) == ("page.bad_cursor", "before")
+    assert (await hub.commands.list(owner, device.device_id, before="ab" * 20)).items == []
+
+
 async def test_a_command_waits_for_its_device(hub: Hub, owner: Actor, device: FakeAgent) -> None:
     device.cut()
     await until(lambda: not hub.links.devices)

@@ -178,6 +178,51 @@ async def test_closing_the_hub_ends_what_runs(hub: Hub, owner: Actor, online: Fa
     await shell.next()
     await hub.close()
     assert (await waiter).reason == "hub_closing"
+    with pytest.raises(Unavailable) as closing:
+        await hub.execs.run(owner, online.device_id, "id")
+    assert closing.value.code == "hub.closing"
+
+
+async def test_who_is_signed_out_hears_no_more_of_a_command(
+    hub: Hub, owner: Actor, online: FakeAgent, shell: Shell
+) -> None:
+    await hub.users.create(owner, "eve", "correct horse", ["control_devices"])
+    eve = await hub.users.verify((await hub.users.login("eve", "correct horse", "10.0.0.1")).token)
+    execution = await hub.execs.run(eve, online.device_id, "cat secrets")
+    other = await hub.execs.run(owner, online.device_id, "id")
+    stream, _ = await shell.next()
+    waiter = asyncio.ensure_future(execution.result())
+    shell.write(stream, b"half")
+    await hub.users.update(owner, eve.user_id, disabled=True)
+    with pytest.raises(Refused) as cut:
+        await waiter
+    assert cut.value.code == "token.revoked"
+    await settle()
+    assert not shell.cancelled  # as when its caller is gone
+    assert set(hub.execs.running) == {execution.correlation_id, other.correlation_id}
+    shell.end(stream)
+    await until(lambda: set(hub.execs.running) == {other.correlation_id})
+
+
+async def test_nothing_begins_for_who_is_signed_out_meanwhile(
+    hub: Hub, owner: Actor, online: FakeAgent, shell: Shell, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.users.create(owner, "eve", "correct horse", ["control_devices"])
+    eve = await hub.users.verify((await hub.users.login("eve", "correct horse", "10.0.0.1")).token)
+    append = store.audit.append
+
+    async def slowly(entry: AuditEntry) -> AuditEntry:
+        monkeypatch.undo()
+        await hub.users.update(owner, eve.user_id, disabled=True)
+        await settle()
+        return await append(entry)
+
+    monkeypatch.setattr(store.audit, "append", slowly)
+    with pytest.raises(Refused) as ended:
+        await hub.execs.run(eve, online.device_id, "reboot")
+    assert ended.value.code == "token.revoked"
+    await settle()
+    assert not shell.commands
 
 
 async def test_a_stream_that_breaks_the_rules_closes_the_link(

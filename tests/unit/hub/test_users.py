@@ -70,6 +70,19 @@ async def test_failures_are_throttled_and_audited(hub: Hub, ada: UserView, owner
     assert entries[0].action == "user.login"
 
 
+async def test_a_new_password_lifts_the_throttle(hub: Hub, ada: UserView, owner: Actor) -> None:
+    async def lock() -> None:
+        for _ in range(5):
+            with pytest.raises(Refused):
+                await hub.users.login("Ada", "wrong", "10.0.0.1")
+
+    await lock()
+    await hub.users.set_password(owner, ada.id, "another one 123")
+    assert await signed_in(hub, password="another one 123")
+    await lock()
+    assert await signed_in(hub, password=await hub.users.reset_password(Actor.system("main"), "ada"))
+
+
 async def test_many_guesses_at_once_are_not_more_guesses(hub: Hub, ada: UserView) -> None:
     guesses = [hub.users.login("ada", f"guess {n}", "10.0.0.1") for n in range(40)]
     answers = await asyncio.gather(*guesses, return_exceptions=True)
@@ -229,6 +242,21 @@ async def test_tokens_of_others(hub: Hub, ada: UserView, owner: Actor) -> None:
     await hub.users.tokens.revoke(only(owner, "manage_access"), own.info.jti)
     with pytest.raises(NotFound):
         await hub.users.tokens.revoke(owner, "nothing")
+
+
+async def test_a_token_reaches_no_other_tokens_of_its_user(hub: Hub, ada: UserView) -> None:
+    session = await signed_in(hub)
+    other = await hub.users.tokens.create(session, "backup", ["owner"])
+    weak = await hub.users.tokens.create(session, "weak", [])
+    actor = await hub.users.verify(weak.token)
+    assert await hub.users.tokens.list(actor) == [weak.info]
+    with pytest.raises(Refused, match="which this token does not have"):
+        await hub.users.tokens.revoke(actor, other.info.jti)
+    await hub.users.tokens.revoke(actor, weak.info.jti)
+    manager = await hub.users.tokens.create(session, "manager", ["manage_access"])
+    strong = await hub.users.verify(manager.token)
+    assert {one.name for one in await hub.users.tokens.list(strong)} == {"backup", "manager"}
+    await hub.users.tokens.revoke(strong, other.info.jti)
 
 
 async def test_rules_of_tokens(hub: Hub, ada: UserView, owner: Actor) -> None:

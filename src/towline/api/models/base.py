@@ -17,6 +17,10 @@ from towline.clock import rfc3339
 Json = Any
 """Any JSON value."""
 
+MAX_DEPTH = 100
+"""Of stored JSON in an answer. Encoders have limits of their own (pydantic's is near 255, the answer around it counts too),
+and one stored value must not make a whole page fail."""
+
 Timestamp = Annotated[str, Field(examples=["2026-11-21T03:04:05.678Z"])]
 Text = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -39,8 +43,25 @@ def stamp(us: int) -> str | None:
 
 
 def json_value(text: str) -> Json:
-    """JSON text as a value; text that is not JSON stays text."""
+    """JSON text as a value; text that is not JSON, or nests deeper than :data:`MAX_DEPTH`, stays text."""
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text
+    shallow = text.count("[") + text.count("{") <= MAX_DEPTH
+    return value if shallow or not _too_deep(value) else text
+
+
+def _too_deep(value: Json) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[Json] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner += [each for each in one.values() if isinstance(each, dict | list)]
+            elif isinstance(one, list):
+                inner += [each for each in one if isinstance(each, dict | list)]
+        if not inner:
+            return False
+        level = inner
+    return True

@@ -63,7 +63,11 @@ async def device_plugins(hub: HubDep, actor: ActorDep, device_id: str) -> models
 async def execute(
     request: Request, hub: HubDep, actor: ActorDep, device_id: str, body: models.ExecCreate
 ) -> models.ExecResult:
-    """Run one shell command on the device and wait for its end."""
+    """Run one shell command on the device and wait for its end.
+
+    When the session or token ends meanwhile, the answer is 401 at once; the command runs on to its end or its timeout, as when
+    the caller goes away.
+    """
     timeout = body.timeout_s if body.timeout_s is not None else settings_of(request).exec_timeout_s
     execution = await hub.execs.run(actor, device_id, body.cmd, timeout)
     result = await execution.result()

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/tokens", tags=["tokens"])
 
 @router.get("", responses=documented())
 async def list_tokens(hub: HubDep, actor: ActorDep) -> models.Tokens:
-    """The caller's API tokens; with manage_access everybody's."""
+    """The caller's API tokens; with manage_access everybody's. A token without it sees itself only."""
     found = await hub.users.tokens.list(actor)
     return models.Tokens(tokens=[models.Token.of(each) for each in found])
 
@@ -28,5 +28,8 @@ async def create_token(hub: HubDep, actor: ActorDep, body: models.TokenCreate) -
 
 @router.delete("/{jti}", status_code=204, responses=documented(404))
 async def revoke_token(hub: HubDep, actor: ActorDep, jti: str) -> None:
-    """End a token; live connections that were opened with it are closed."""
+    """End a token: live connections opened with it are closed, and who waits for a shell command with it gets 401 at once.
+
+    A token without manage_access can end itself only.
+    """
     await hub.users.tokens.revoke(actor, jti)

@@ -29,6 +29,7 @@ PATH = "/socket.io-client"
 """The path that published clients use (spec ardexa §1.1)."""
 
 CLOSE_GRACE_SECONDS = 2.0
+FLUSH_SECONDS = 1.0
 _MAX_TIMER_SECONDS = 7 * 86_400.0
 _REMEMBER_ENDED = 1024
 
@@ -96,6 +97,16 @@ class LiveDoor:
                 viewer.guard.abort(CLOSE_ACCESS)
             return
         self._fanout.happened(happening)
+
+    async def flush(self) -> None:
+        """Wait until what viewers have coming was sent, for as long as a moment of stopping may take."""
+        deadline = asyncio.get_running_loop().time() + FLUSH_SECONDS
+        quiet = 0
+        while (
+            quiet < 2 and asyncio.get_running_loop().time() < deadline
+        ):  # twice: between outbox and line it is nowhere
+            await asyncio.sleep(0.01)
+            quiet = quiet + 1 if all(each.quiet() for each in self._viewers.values()) else 0
 
     async def close(self) -> None:
         """End every connection and the library's own task."""

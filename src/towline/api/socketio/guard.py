@@ -41,6 +41,11 @@ class Guard:
         self._reader: asyncio.Task[Any] | None = None
         self._writer: asyncio.Task[Any] | None = None
 
+    @property
+    def sending(self) -> bool:
+        """Whether a message is on its way out."""
+        return self._writer is not None
+
     def abort(self, code: int) -> None:
         """End the connection now, even when the client does not read: what is stuck in a read or a write ends."""
         if self._close_code:

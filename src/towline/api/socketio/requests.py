@@ -86,6 +86,8 @@ class Requests:
     async def _reply(self, viewer: Viewer, execution: Execution, request_id: str | None) -> None:
         try:
             result = await execution.result()
+        except TowlineError as error:
+            stdout, stderr, code = "", f"{error.message}\n", -1
         except Exception:
             logger.exception("a shell command ended without a result")
             stdout, stderr, code = "", "internal error", -1

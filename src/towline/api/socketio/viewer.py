@@ -115,6 +115,10 @@ class Viewer:
             return
         self._socket.queue.put_nowait(encoded.packet)
 
+    def quiet(self) -> bool:
+        """Whether everything was sent that it has coming."""
+        return self._socket.closed or not (self.requests or self._socket.queue.bytes_waiting or self.guard.sending)
+
     def over_limit(self) -> bool:
         """Whether more waits than may: acknowledgements count too."""
         waiting: int = self._socket.queue.bytes_waiting
