@@ -112,7 +112,14 @@ class NumberLease:
         value = Number(owner="", expires_us=0, last_id_ms=self.last_id_ms, released_us=self._clock.now_us())
         try:
             kv = await self._store()
-            await kv.update(str(number), _encode(value), last=self._revision)
+            try:
+                await kv.update(str(number), _encode(value), last=self._revision)
+            except nats.js.errors.KeyWrongLastSequenceError:
+                held, revision = await self._read(kv, number)
+                if held is None or held.owner != self._owner:
+                    return
+                # A renewal that was cut short by the end arrived all the same.
+                await kv.update(str(number), _encode(value), last=revision)
         except FAILURES as error:
             log.info("the node number was not released, it expires", extra={"number": number, "reason": repr(error)})
 

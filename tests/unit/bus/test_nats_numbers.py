@@ -116,6 +116,20 @@ async def test_a_renewal_whose_answer_was_lost_is_no_theft() -> None:
     assert lease.number == 1
 
 
+@pytest.mark.parametrize("owner", ["a", "b"])
+async def test_a_number_is_given_back_though_a_last_renewal_was_cut_short(owner: str) -> None:
+    clock, store = ManualClock(), Store()
+    lease = lease_on(store, clock, "a")
+    await lease.acquire()
+    lease.note(12_345)
+    value, revision = store.held["1"]
+    store.held["1"] = (value.replace(b'"a"', b'"%b"' % owner.encode()), revision + 50)
+    store.revision += 50
+    await lease.release()
+    assert lease.number == -1
+    assert (b"12345" in store.held["1"][0]) is (owner == "a")
+
+
 async def test_a_store_that_fails_is_not_now() -> None:
     clock, store = ManualClock(), Store()
     lease = lease_on(store, clock, "a")
