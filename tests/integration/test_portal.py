@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -380,3 +381,20 @@ def test_a_lost_connection_is_shown_and_made_good(viewer: Viewer, product: Produ
         arg=[last],
         timeout=20_000,
     )
+
+
+def test_a_silent_server_is_told_within_the_promise(viewer: Viewer, product: Product, device_id: str) -> None:
+    page = viewer.page
+    open_device(page, device_id)
+    server = product.children()["server"]
+    os.kill(server, signal.SIGSTOP)
+    stopped = time.monotonic()
+    try:
+        expect(page.get_by_test_id("lost")).to_be_visible(timeout=20_000)
+        took = time.monotonic() - stopped
+        said = re.search(r"for (\d+) s", page.get_by_test_id("lost").inner_text())
+        assert said
+        assert int(said[1]) >= int(took) - 1  # counted from when the server was last heard, not from when it was missed
+    finally:
+        os.kill(server, signal.SIGCONT)
+    expect(page.get_by_test_id("restored")).to_be_visible(timeout=40_000)
