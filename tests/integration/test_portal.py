@@ -243,6 +243,16 @@ def test_a_console_command_without_an_answer_may_have_run(viewer: Viewer, device
     expect(run_in_console(page, "echo z").locator(".err")).to_contain_text("is gone")
 
 
+def test_an_event_of_unknown_time_is_shown(viewer: Viewer, device_id: str) -> None:
+    page = viewer.page
+    event = {"message_id": "1", "time": None, "table": "t", "source": "s", "name": "door-opened", "value": "west"}
+    page.route("**/events?*", lambda route: route.fulfill(json={"events": [event], "next": None}))
+    open_device(page, device_id)
+    row = page.locator("#section-events tbody tr")
+    expect(row).to_contain_text("door-opened")
+    expect(row.locator("td.when")).to_have_text("—")
+
+
 def test_the_palette_goes_everywhere(viewer: Viewer, device_id: str) -> None:
     page = viewer.page
     open_device(page, device_id)
