@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, StorageState, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, StorageState, ViewportSize, expect, sync_playwright
 
 from tests.conftest import find_program
 from tests.integration.product import Product, local_device
@@ -253,6 +253,44 @@ def test_an_event_of_unknown_time_is_shown(viewer: Viewer, device_id: str) -> No
     expect(row.locator("td.when")).to_have_text("—")
 
 
+def test_long_names_leave_room_for_values(viewer: Viewer, device_id: str) -> None:
+    page = viewer.page
+    open_device(page, device_id)
+    page.get_by_role("button", name="Run Top processes").click()
+    drawer = page.get_by_role("dialog")
+    drawer.get_by_role("button", name="Run Top processes").click()
+    expect(drawer.locator("[data-testid=progress][data-state=acked]")).to_be_visible()
+    long = "an_identifier_without_spaces_" * 5
+
+    def rename(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        for plugin in told["plugins"]:
+            for module in plugin["modules"]:
+                for each in [*module.get("properties", []), *module.get("states", [])]:
+                    each["displayName"] = long
+        route.fulfill(response=answer, json=told)
+
+    def result(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"result": {long: "a value of some length", "b": 1}})
+
+    page.route("**/devices/*/plugins", rename)
+    page.route("**/commands/*", result)
+    page.reload()
+    labels = page.get_by_test_id("states").locator("dt:not(.wide)")
+    expect(labels.filter(has_text=long).first).to_be_visible()
+    page.locator("#section-commands tr", has_text="Top processes").first.click()
+    expect(drawer.get_by_test_id("result")).to_contain_text("a value of some length")
+    crushed = page.evaluate(
+        """() => [...document.querySelectorAll("dl.facts > dt:not(.wide)")].filter((label) => {
+          const value = label.nextElementSibling;
+          return label.scrollWidth > label.clientWidth || value.clientWidth < label.parentElement.clientWidth * 0.5;
+        }).map((label) => `${label.textContent} ${label.scrollWidth}/${label.clientWidth}`)"""
+    )
+    assert crushed == []
+
+
 def test_the_palette_goes_everywhere(viewer: Viewer, device_id: str) -> None:
     page = viewer.page
     open_device(page, device_id)
@@ -362,6 +400,9 @@ def test_what_one_user_typed_is_not_shown_to_the_next(
 def test_on_a_phone_nothing_is_wider_than_the_screen(
     browser: Browser, product: Product, session: StorageState, device_id: str
 ) -> None:
+    with product.client() as client:
+        token = {"name": "for a phone", "privileges": ["read"], "ttl_days": 30}
+        client.post("/tokens", json=token).raise_for_status()
     phone: ViewportSize = {"width": 390, "height": 844}
     context = browser.new_context(
         base_url=product.url, viewport=phone, is_mobile=True, has_touch=True, storage_state=session
@@ -371,6 +412,19 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(
         page.goto(path)
         expect(page.locator(".card").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        hidden = "[...document.querySelectorAll('.tablewrap')].filter((each) => each.scrollWidth > each.clientWidth)"
+        assert page.evaluate(f"{hidden}.length") == 0, path
+        cut = "[...document.querySelectorAll('table.grid td')].filter((each) => each.scrollHeight > each.clientHeight + 2)"
+        assert page.evaluate(f"{cut}.length") == 0, path
+    page.goto("/devices")
+    page.get_by_role("button", name="Add a device").click()
+    page.get_by_role("button", name="Make the line").click()
+    label = page.get_by_role("button", name="Make another line").locator(".mantine-Button-label")
+    assert label.evaluate("(each) => each.scrollWidth <= each.clientWidth")
+    page.goto("/api/towline/v1/docs")
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert "`" not in page.locator("body").inner_text()
     context.close()
 
 

@@ -354,7 +354,7 @@ export const S = {
     usersHelp: "People who can sign in to this workgroup.",
     newUser: "New user",
     userName: "User name",
-    userNameHelp: "Lower-case letters, digits, dot and dash.",
+    userNameHelp: "Letters, digits and . _ @ + -, beginning with a letter or a digit; at most 64.",
     displayName: "Display name",
     password: "Password",
     passwordHelp: "At least 10 characters. Hand it over safely; they can change it on their profile.",
