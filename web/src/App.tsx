@@ -41,7 +41,7 @@ export function App() {
   if (session === null) return <SignIn ended={wasSignedIn && !hasLeft()} />;
   wasSignedIn = true;
   return (
-    <SessionProvider session={session}>
+    <SessionProvider key={session.user.id} session={session}>
       <Routes>
         <Route element={<Shell />}>
           <Route index element={<Navigate to="/devices" replace />} />

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -20,7 +21,10 @@ summary{cursor:pointer;padding:8px 12px;display:flex;gap:12px;align-items:baseli
 summary b{font:600 12px ui-monospace,monospace;min-width:52px}summary span{color:var(--soft)}
 details>div{padding:0 12px 12px}table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:4px 12px 4px 0;border-bottom:1px solid var(--line)}
-th{color:var(--soft);font-weight:500}pre{background:var(--back);padding:8px;overflow:auto;border-radius:4px}
+th{color:var(--soft);font-weight:500}td:last-child,summary code,p{overflow-wrap:anywhere}
+pre{background:var(--back);padding:8px;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere}
+@media(max-width:640px){table,tbody,tr,td{display:block}tr:first-child{display:none}
+tr{padding:6px 0;border-bottom:1px solid var(--line)}td{border:0;padding:0;overflow-wrap:anywhere}}
 """
 
 
@@ -69,7 +73,7 @@ def page(openapi: Mapping[str, Any], openapi_url: str) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])} REST</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<h1>{escape(info['title'])} REST <small>{escape(info['version'])}</small></h1>"
-        f"<p>{escape(info.get('description', ''))}</p>"
+        f"<p>{_prose(info.get('description', ''))}</p>"
         f'<p><a href="{escape(openapi_url)}">openapi.json</a></p>{body}</body></html>'
     )
 
@@ -116,7 +120,7 @@ def _block(schema: Mapping[str, Any], openapi: Mapping[str, Any]) -> list[str]:
 
 
 def _operation(operation: Operation, openapi: Mapping[str, Any]) -> str:
-    parts = [f"<p>{escape(operation.description)}</p>"]
+    parts = [f"<p>{_prose(operation.description)}</p>"]
     if parameters := operation.spec.get("parameters"):
         rows = "".join(_parameter(each) for each in parameters)
         parts.append(f"<table><tr><th>parameter</th><th>in</th><th>type</th><th>meaning</th></tr>{rows}</table>")
@@ -126,22 +130,27 @@ def _operation(operation: Operation, openapi: Mapping[str, Any]) -> str:
     for status, answer in operation.spec.get("responses", {}).items():
         schema = _json_schema(answer)
         shape = f"<pre>{_shape(schema, openapi)}</pre>" if schema and int(status) < 400 else ""
-        rows += f"<tr><td><code>{escape(status)}</code></td><td>{escape(answer['description'])}{shape}</td></tr>"
+        rows += f"<tr><td><code>{escape(status)}</code></td><td>{_prose(answer['description'])}{shape}</td></tr>"
     parts.append(f"<table><tr><th>status</th><th>answer</th></tr>{rows}</table>")
     return (
         f"<details><summary><b>{operation.method}</b><code>{escape(operation.path)}</code>"
-        f"<span>{escape(operation.summary)}</span></summary><div>{''.join(parts)}</div></details>"
+        f"<span>{_prose(operation.summary)}</span></summary><div>{''.join(parts)}</div></details>"
     )
 
 
 def _parameter(spec: Mapping[str, Any]) -> str:
     kind = escape(type_name(spec.get("schema", {})))
     need = "" if not spec.get("required") else " *"
-    meaning = escape(spec.get("description") or spec.get("schema", {}).get("description") or "")
+    meaning = _prose(spec.get("description") or spec.get("schema", {}).get("description") or "")
     return (
         f"<tr><td><code>{escape(spec['name'])}{need}</code></td><td>{escape(spec['in'])}</td>"
         f"<td>{kind}</td><td>{meaning}</td></tr>"
     )
+
+
+def _prose(text: str) -> str:
+    """Descriptions are Markdown for other readers of the description; all it has is code, in backticks."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _json_schema(holder: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -69,6 +69,14 @@ async def test_another_namespace_is_refused(served: str) -> None:
     await client.close()
 
 
+async def test_a_client_is_told_a_heartbeat_that_keeps_the_promise_about_presence(served: str) -> None:
+    url = served.replace("http", "ws", 1) + "/socket.io-client/?EIO=4&transport=websocket"
+    async with connect(url, proxy=None) as client:
+        opening = json.loads(str(await client.recv())[1:])
+    patience_of_the_page = 1500
+    assert opening["pingInterval"] + opening["pingTimeout"] + patience_of_the_page < 20_000
+
+
 async def test_an_older_engine_is_told_so_in_its_own_words(served: str, doors: DoorApp) -> None:
     url = served.replace("http", "ws", 1) + "/socket.io-client/?EIO=3&transport=websocket&token=x&orgName=acme"
     async with connect(url, proxy=None) as old:

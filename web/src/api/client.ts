@@ -55,7 +55,7 @@ export async function call<T>(target: string, { method = "GET", body, signal, he
     response = await fetch(ROOT + target, init);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError(0, "network", S.errors.network);
+    throw new ApiError(0, "network", method === "GET" ? S.errors.network : S.errors.networkSent);
   }
   if (response.status === 204) return undefined as T;
   const text = await response.text();

@@ -9,7 +9,7 @@ export type LiveStatus = "off" | "connecting" | "live" | "lost";
 
 export interface LiveState {
   status: LiveStatus;
-  /** When the status became what it is (ms). */
+  /** When the status became what it is (ms); of a lost connection, when the server was last heard. */
   since: number;
   /** How often the connection has come back. */
   restored: number;
@@ -40,6 +40,8 @@ class Live {
   private readonly recoveries = new Set<() => void>();
   private refused: (() => void) | null = null;
   private lostTimer: number | undefined;
+  /** When anything came from the server: it pings when it has nothing to say. */
+  private heard = Date.now();
 
   readonly subscribe = (listener: () => void): (() => void) => {
     this.listeners.add(listener);
@@ -51,6 +53,7 @@ class Live {
   connect(token: string, workgroup: string, refused: () => void): void {
     this.disconnect();
     this.refused = refused;
+    this.heard = Date.now();
     this.set("connecting");
     const socket = io(window.location.origin, {
       path: `${BASE}socket.io-client`,
@@ -63,6 +66,12 @@ class Live {
       forceNew: true,
     });
     this.socket = socket;
+    socket.io.on("open", () => {
+      this.heard = Date.now();
+      socket.io.engine.on("packet", () => {
+        this.heard = Date.now();
+      });
+    });
     socket.on("connect", () => this.connected());
     socket.on("disconnect", (reason) => {
       this.lost();
@@ -140,7 +149,8 @@ class Live {
 
   private lost(): void {
     if (this.state.status === "lost" || this.lostTimer !== undefined) return;
-    const since = Date.now();
+    // A connection that went silent was lost when it did, and is found out much later.
+    const since = this.heard;
     this.lostTimer = window.setTimeout(() => {
       this.state = { ...this.state, status: "lost", since };
       this.notify();

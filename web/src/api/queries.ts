@@ -10,6 +10,7 @@ import {
   useQueryClient,
 } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
+import { belongTo } from "../lib/kept";
 import { RateHistory } from "../lib/rates";
 import { ApiError, call, patch, path, post, remove } from "./client";
 import { live } from "./live";
@@ -30,6 +31,17 @@ export const client = new QueryClient({
 });
 
 live.onRecovery(() => void client.invalidateQueries());
+
+// The one place that sees every change of who is signed in, whatever brought it: signing in or out here, in another
+// tab, or the session's end. What was asked for or typed by the one before is not for the one after. The cache tells
+// us before it tells components, so nothing of it is drawn again. The session's own query stays: it is watched.
+client.getQueryCache().subscribe(({ type, query }) => {
+  if (type !== "updated" || query.queryKey[0] !== "session" || query.state.data === undefined) return;
+  const session = query.state.data as T.Session | null;
+  if (!belongTo(session && session.user.id)) return;
+  client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== "session" });
+  client.getMutationCache().clear();
+});
 
 export const useLive = () => useSyncExternalStore(live.subscribe, live.snapshot);
 

@@ -99,7 +99,7 @@ function Enrol({ close }: { close: () => void }) {
         <CodeLine code={S.device.agentCommand} />
         <p className="muted small" style={{ margin: "6px 0 0" }}>{S.enrol.step3Help}</p>
       </div>
-      <div className="row" role="status" style={{ minHeight: 36 }}>
+      <div className="row wrap" role="status" style={{ minHeight: 36 }}>
         {joined !== null ? (
           <>
             <IconCircleCheck size={18} style={{ color: "var(--tl-good)" }} />

@@ -38,9 +38,9 @@ export function useSignOut(): () => void {
     leave();
     void remove("/session")
       .catch(() => undefined)
+      .then(() => client.cancelQueries({ queryKey: ["session"] })) // its answer may be from before
       .then(() => {
         live.disconnect();
-        client.clear();
         client.setQueryData(["session"], null);
       });
   }, []);

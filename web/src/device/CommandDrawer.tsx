@@ -21,6 +21,7 @@ import { ParamField } from "../components/ParamField";
 import { ResultView } from "../components/ValueView";
 import { flat, initial, isVisible, label, rows, toWire, validate, type Values } from "../lib/form";
 import { useNow } from "../lib/hooks";
+import { Kept } from "../lib/kept";
 import { absolute, clock, left, ms, took } from "../lib/time";
 import { S } from "../strings";
 
@@ -92,12 +93,12 @@ function HistoryTitle({ id }: { id: string }) {
 }
 
 /** What was typed, kept while the drawer goes to the progress and back. */
-const drafts = new Map<string, Values>();
+const drafts = new Kept<Record<string, Values>>({});
 
 function Form({ device, target, mayRun, onStarted }: { device: Device; target: Target; mayRun: boolean; onStarted: (id: string) => void }) {
   const { plugin, module, command } = target;
   const draftKey = `${device.id}/${plugin.app_guid}/${module.moduleName}/${command.name}`;
-  const [values, setValues] = useState<Values>(() => ({ ...initial(command, module), ...drafts.get(draftKey) }));
+  const [values, setValues] = useState<Values>(() => ({ ...initial(command, module), ...drafts.get()[draftKey] }));
   const [errors, setErrors] = useState<Record<string, string>>({});
   const submit = useSubmitCommand(device.id);
   const key = useRef(newKey());
@@ -106,7 +107,7 @@ function Form({ device, target, mayRun, onStarted }: { device: Device; target: T
   const set = (name: string, value: string | boolean) => {
     const next = { ...values, [name]: value };
     setValues(next);
-    drafts.set(draftKey, withoutSecrets(command, next));
+    drafts.set({ ...drafts.get(), [draftKey]: withoutSecrets(command, next) });
     if (errors[name]) setErrors(({ [name]: _gone, ...rest }) => rest);
   };
 

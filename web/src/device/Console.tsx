@@ -8,6 +8,7 @@ import { ApiError, path, post } from "../api/client";
 import type { Device, ExecResult } from "../api/types";
 import { Card, CopyButton } from "../components/bits";
 import { useNow } from "../lib/hooks";
+import { Kept, useKept } from "../lib/kept";
 import { took } from "../lib/time";
 import { S } from "../strings";
 
@@ -18,18 +19,48 @@ interface Entry {
   ended: number | null;
   result: ExecResult | null;
   error: string | null;
+  waiting: AbortController;
 }
 
-/** Logs survive going to another page and back, for as long as this page is open. */
-const logs = new Map<string, Entry[]>();
+/** By device. They survive going to another page and back, and so does the wait for what runs meanwhile. */
+const logs = new Kept<Record<string, Entry[]>>({}, (before) => {
+  for (const entry of Object.values(before).flat()) if (entry.ended === null) entry.waiting.abort();
+});
+const NOTHING: Entry[] = [];
+const KEPT = 50;
 let nextId = 1;
 
+const change = (deviceId: string, how: (entries: Entry[]) => Entry[]): void =>
+  logs.set({ ...logs.get(), [deviceId]: how(logs.get()[deviceId] ?? NOTHING) });
+
+async function exec(deviceId: string, cmd: string): Promise<void> {
+  const id = nextId++;
+  const waiting = new AbortController();
+  change(deviceId, (entries) => [
+    ...entries.slice(1 - KEPT),
+    { id, cmd, started: Date.now(), ended: null, result: null, error: null, waiting },
+  ]);
+  const finish = (end: Partial<Entry>) =>
+    change(deviceId, (entries) => entries.map((entry) => (entry.id === id ? { ...entry, ended: Date.now(), ...end } : entry)));
+  try {
+    finish({ result: await post<ExecResult>(path(["devices", deviceId, "exec"]), { cmd }, { signal: waiting.signal }) });
+  } catch (error) {
+    finish({ error: waiting.signal.aborted ? S.console.stopped : failed(error) });
+  }
+}
+
+function failed(error: unknown): string {
+  if (!(error instanceof ApiError)) return String(error);
+  if (error.status === 0) return S.console.network;
+  // Without a code of ours it is a proxy that answers; neither it nor a server that stops knows.
+  return error.code.startsWith("http.") || error.code === "server.closing" ? `${error.message}. ${S.console.notKnown}` : error.message;
+}
+
 export function Console({ device, mayRun }: { device: Device; mayRun: boolean }) {
-  const [entries, setEntries] = useState<Entry[]>(() => logs.get(device.id) ?? []);
+  const entries = useKept(logs)[device.id] ?? NOTHING;
   const [text, setText] = useState("");
   const [recall, setRecall] = useState<number | null>(null);
   const running = entries.find((entry) => entry.ended === null);
-  const abort = useRef<AbortController | null>(null);
   const log = useRef<HTMLDivElement>(null);
   const input = useRef<HTMLInputElement>(null);
   const form = useRef<HTMLFormElement>(null);
@@ -37,27 +68,16 @@ export function Console({ device, mayRun }: { device: Device; mayRun: boolean })
   const enabled = online && mayRun;
 
   useEffect(() => {
-    logs.set(device.id, entries);
     log.current?.scrollTo({ top: log.current.scrollHeight });
     // What was typed stays in view while output pushes it down.
     if (form.current?.contains(document.activeElement)) form.current.scrollIntoView({ block: "nearest" });
-  }, [entries, device.id]);
+  }, [entries]);
 
   const run = async (cmd: string) => {
     if (!cmd.trim() || running || !enabled) return;
-    const id = nextId++;
-    const controller = new AbortController();
-    abort.current = controller;
     setText("");
     setRecall(null);
-    setEntries((before) => [...before.slice(-49), { id, cmd, started: Date.now(), ended: null, result: null, error: null }]);
-    const finish = (change: Partial<Entry>) =>
-      setEntries((before) => before.map((entry) => (entry.id === id ? { ...entry, ended: Date.now(), ...change } : entry)));
-    try {
-      finish({ result: await post<ExecResult>(path(["devices", device.id, "exec"]), { cmd }, { signal: controller.signal }) });
-    } catch (error) {
-      finish({ error: controller.signal.aborted ? S.console.stopped : error instanceof ApiError ? error.message : String(error) });
-    }
+    await exec(device.id, cmd);
     input.current?.focus();
   };
 
@@ -81,7 +101,7 @@ export function Console({ device, mayRun }: { device: Device; mayRun: boolean })
       right={
         entries.length > 0 && !running ? (
           <Tooltip label={S.console.clear}>
-            <ActionIcon variant="subtle" color="gray" size={28} aria-label={S.console.clear} onClick={() => setEntries([])}>
+            <ActionIcon variant="subtle" color="gray" size={28} aria-label={S.console.clear} onClick={() => change(device.id, () => [])}>
               <IconTrash size={15} />
             </ActionIcon>
           </Tooltip>
@@ -136,7 +156,7 @@ export function Console({ device, mayRun }: { device: Device; mayRun: boolean })
             onKeyDown={keys}
           />
           {running ? (
-            <Button size="compact-sm" variant="default" h={30} onClick={() => abort.current?.abort()}>
+            <Button size="compact-sm" variant="default" h={30} onClick={() => running.waiting.abort()}>
               {S.console.stop}
             </Button>
           ) : (

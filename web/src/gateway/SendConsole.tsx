@@ -3,12 +3,13 @@
 
 import { Button, Textarea, TextInput } from "@mantine/core";
 import { IconBroadcast, IconRotate, IconSend } from "@tabler/icons-react";
-import { type FormEvent, type KeyboardEvent, useState, useSyncExternalStore } from "react";
+import { type FormEvent, type KeyboardEvent, useState } from "react";
 import { ApiError } from "../api/client";
 import { type Outgoing, sendOut } from "../api/queries";
 import type { GatewaySent } from "../api/types";
 import { Card, CodeLine, Empty, Segments } from "../components/bits";
 import { useNow } from "../lib/hooks";
+import { Kept, useKept } from "../lib/kept";
 import { stamp, took } from "../lib/time";
 import { S } from "../strings";
 import { Name } from "./Lists";
@@ -26,29 +27,15 @@ interface Entry extends Outgoing {
 }
 
 /** What was sent, and what is being typed, survive going to another page and back. */
-let entries: Entry[] = [];
-let draft: Outgoing = { how: "publish", to: "", data: "", kind: "text" };
+const entries = new Kept<Entry[]>([]);
+const draft = new Kept<Outgoing>({ how: "publish", to: "", data: "", kind: "text" });
 let nextId = 1;
-const listeners = new Set<() => void>();
-
-function keep(next: Entry[]): void {
-  entries = next.slice(0, KEPT);
-  listeners.forEach((listener) => listener());
-}
-
-const useEntries = () =>
-  useSyncExternalStore(
-    (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    () => entries,
-  );
 
 async function send(outgoing: Outgoing): Promise<void> {
   const id = nextId++;
-  keep([{ ...outgoing, id, at: Date.now(), ended: null, result: null, error: null }, ...entries]);
-  const finish = (change: Partial<Entry>) => keep(entries.map((each) => (each.id === id ? { ...each, ended: Date.now(), ...change } : each)));
+  entries.set([{ ...outgoing, id, at: Date.now(), ended: null, result: null, error: null }, ...entries.get()].slice(0, KEPT));
+  const finish = (change: Partial<Entry>) =>
+    entries.set(entries.get().map((each) => (each.id === id ? { ...each, ended: Date.now(), ...change } : each)));
   try {
     finish({ result: await sendOut(outgoing) });
   } catch (error) {
@@ -69,12 +56,15 @@ function wrong({ how, to, data, kind }: Outgoing): { to?: string; data?: string 
 
 /** `target` is what another view asked for; it is taken once. */
 export function SendConsole({ mayAct, target }: { mayAct: boolean; target: Pick<Outgoing, "how" | "to"> | null }) {
-  const [form, setForm] = useState<Outgoing>(() => (target ? { ...draft, ...target } : draft));
+  const [form, setForm] = useState<Outgoing>(() => ({ ...draft.get(), ...target }));
   const [tried, setTried] = useState(false);
-  const history = useEntries();
+  const history = useKept(entries);
   const busy = history.some((entry) => entry.ended === null);
-  draft = form;
-  const change = (part: Partial<Outgoing>) => setForm({ ...form, ...part });
+  const fill = (next: Outgoing) => {
+    setForm(next);
+    draft.set(next);
+  };
+  const change = (part: Partial<Outgoing>) => fill({ ...form, ...part });
   const problems = wrong(form);
 
   const submit = (event?: FormEvent) => {
@@ -150,7 +140,7 @@ export function SendConsole({ mayAct, target }: { mayAct: boolean; target: Pick<
         flush
         right={
           history.length > 0 && !busy ? (
-            <Button size="compact-sm" variant="subtle" color="gray" onClick={() => keep([])}>
+            <Button size="compact-sm" variant="subtle" color="gray" onClick={() => entries.set([])}>
               {G.clear}
             </Button>
           ) : undefined
@@ -166,7 +156,7 @@ export function SendConsole({ mayAct, target }: { mayAct: boolean; target: Pick<
         ) : (
           <ol className="sentlist" role="log" aria-label={G.history}>
             {history.map((entry) => (
-              <SentRow key={entry.id} entry={entry} again={() => setForm({ how: entry.how, to: entry.to, data: entry.data, kind: entry.kind })} />
+              <SentRow key={entry.id} entry={entry} again={() => fill({ how: entry.how, to: entry.to, data: entry.data, kind: entry.kind })} />
             ))}
           </ol>
         )}

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { hostOf, number, scaleFor, temperature, withUnit } from "./format";
-import { ago, ms, span, took } from "./time";
+import { absolute, ago, clock, day, left, ms, span, stamp, took } from "./time";
 
 describe("numbers", () => {
   it("have the decimals that are worth reading", () => {
@@ -32,6 +32,11 @@ describe("times", () => {
     ]);
     expect([12, 1500, 90_000].map(took)).toEqual(["12 ms", "1.5 s", "1 min"]);
     expect(ago(ms("2026-11-21T10:00:00.000Z"), ms("2026-11-21T10:00:03.000Z"))).toBe("just now");
-    expect(ago(Number.NaN, 0)).toBe("—");
+  });
+
+  it("are a dash when they are not known", () => {
+    expect(ago(ms(null), 0)).toBe("—");
+    expect([span, left, took, clock, day, stamp, absolute].map((format) => format(ms(null)))).toEqual(Array(7).fill("—"));
+    expect(stamp(ms("no time"))).toBe("—");
   });
 });

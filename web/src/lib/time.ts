@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times: relative beside absolute, the viewer's zone, 24 hours.
+// Times: relative beside absolute, the viewer's zone, 24 hours. A time that is not known is a dash.
 
 import { S } from "../strings";
 
@@ -11,6 +11,7 @@ export const ms = (text: string | null | undefined): number => (text ? Date.pars
 
 /** A span in words: "12 s", "4 min", "3 h 12 min", "5 days". */
 export function span(milliseconds: number): string {
+  if (Number.isNaN(milliseconds)) return S.common.none;
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));
   if (seconds < 60) return S.time.s(seconds);
   const minutes = Math.floor(seconds / 60);
@@ -28,6 +29,7 @@ export function left(milliseconds: number): string {
 
 /** How long something took: "840 ms", "3.2 s", then as span(). */
 export function took(milliseconds: number): string {
+  if (Number.isNaN(milliseconds)) return S.common.none;
   if (milliseconds < 1000) return S.time.ms(Math.max(0, Math.round(milliseconds)));
   if (milliseconds < 60_000) return `${(milliseconds / 1000).toFixed(1)} s`;
   return span(milliseconds);
@@ -41,12 +43,14 @@ export function ago(then: number, now: number): string {
 
 /** "14:02" or "14:02:11". */
 export function clock(time: number, seconds = false): string {
+  if (Number.isNaN(time)) return S.common.none;
   const d = new Date(time);
   return `${two(d.getHours())}:${two(d.getMinutes())}${seconds ? `:${two(d.getSeconds())}` : ""}`;
 }
 
 /** "21 Nov" of this year, "21 Nov 2025" else. */
 export function day(time: number, now = Date.now()): string {
+  if (Number.isNaN(time)) return S.common.none;
   const d = new Date(time);
   const year = d.getFullYear() === new Date(now).getFullYear() ? "" : ` ${d.getFullYear()}`;
   return `${d.getDate()} ${MONTHS[d.getMonth()]}${year}`;
@@ -54,6 +58,7 @@ export function day(time: number, now = Date.now()): string {
 
 /** "14:02:11" today, "20 Nov 14:02:11" before. */
 export function stamp(time: number, now = Date.now()): string {
+  if (Number.isNaN(time)) return S.common.none;
   const today = new Date(time).toDateString() === new Date(now).toDateString();
   return today ? clock(time, true) : `${day(time, now)} ${clock(time, true)}`;
 }

@@ -32,7 +32,7 @@ export default function AuditPage() {
           <Empty title={S.audit.empty} />
         ) : (
           <div className="tablewrap" style={{ paddingTop: 4 }}>
-            <table className="grid dense">
+            <table className="grid dense stackphone">
               <thead>
                 <tr>
                   <th>{S.audit.columns.time}</th>
@@ -46,12 +46,12 @@ export default function AuditPage() {
               <tbody>
                 {entries.map((entry) => (
                   <tr key={entry.id}>
-                    <td className="muted nowrap" title={absolute(ms(entry.time))}>
+                    <td className="muted nowrap when" title={absolute(ms(entry.time))}>
                       {stamp(ms(entry.time), now)}
                     </td>
                     <td className="strong nowrap">{entry.user || S.common.none}</td>
-                    <td>
-                      <span className="mono nowrap">{entry.action}</span>
+                    <td className="under nowrap">
+                      <span className="mono">{entry.action}</span>
                       <div className="onlyphone muted small break">
                         {entry.entity} {shortId(entry.entity_id)} {detail(entry.detail)}
                       </div>

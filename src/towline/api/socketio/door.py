@@ -30,6 +30,12 @@ PATH = "/socket.io-client"
 
 CLOSE_GRACE_SECONDS = 2.0
 FLUSH_SECONDS = 1.0
+
+PING_INTERVAL_SECONDS = 6
+PING_TIMEOUT_SECONDS = 8
+"""Told to clients in the handshake. One that hears no ping for both together takes the server for gone, so that what it
+shows of presence is out of date for less than the 20 s promised; a slow line has the timeout to bring its pong."""
+
 _MAX_TIMER_SECONDS = 7 * 86_400.0
 _REMEMBER_ENDED = 1024
 
@@ -58,6 +64,8 @@ class LiveDoor:
             transports=["websocket"],
             cors_allowed_origins=[],  # a token in the query is no ambient authority
             max_http_buffer_size=MAX_FRAME_BYTES,
+            ping_interval=PING_INTERVAL_SECONDS,
+            ping_timeout=PING_TIMEOUT_SECONDS,
             logger=_library_logger,
             engineio_logger=_library_logger,
             monitor_clients=True,

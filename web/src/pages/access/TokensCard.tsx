@@ -49,7 +49,7 @@ export function TokensCard() {
         </Empty>
       ) : (
         <div className="tablewrap">
-          <table className="grid">
+          <table className="grid stackwide stackacts">
             <thead>
               <tr>
                 <th>{S.access.columns.name}</th>
@@ -63,16 +63,16 @@ export function TokensCard() {
             <tbody>
               {tokens.map((token) => (
                 <tr key={token.jti}>
-                  <td className="strong">{token.name}</td>
-                  <td>{token.user.name}</td>
-                  <td className="muted small mono">{privilegeSummary(token.privileges)}</td>
-                  <td className="muted nowrap">
+                  <td className="head strong break">{token.name}</td>
+                  <td data-label={S.access.columns.user}>{token.user.name}</td>
+                  <td className="muted small mono" data-label={S.access.columns.privileges}>{privilegeSummary(token.privileges)}</td>
+                  <td className="muted nowrap" data-label={S.access.columns.created}>
                     <Ago time={token.created_at} />
                   </td>
-                  <td className="muted nowrap" title={absolute(ms(token.expires_at))}>
+                  <td className="muted nowrap" data-label={S.access.columns.expires} title={absolute(ms(token.expires_at))}>
                     {token.expires_at ? day(ms(token.expires_at)) : S.common.never}
                   </td>
-                  <td className="end">
+                  <td className="end act">
                     {token.revoked ? (
                       <span className="chip">{S.access.revoked}</span>
                     ) : (

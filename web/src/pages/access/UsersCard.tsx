@@ -52,7 +52,7 @@ export function UsersCard() {
         </div>
       ) : (
         <div className="tablewrap">
-          <table className="grid">
+          <table className="grid stackwide stackacts">
             <thead>
               <tr>
                 <th>{S.access.columns.name}</th>
@@ -65,18 +65,18 @@ export function UsersCard() {
             <tbody>
               {query.data?.map((user) => (
                 <tr key={user.id}>
-                  <td>
+                  <td className="head break">
                     <span className="strong">{user.name}</span>{" "}
                     {user.id === self.id && <span className="chip">{S.common.you}</span>}
                     {user.disabled && <span className="chip warn">{S.access.disabled}</span>}{" "}
                     <span className="muted">{user.display_name}</span>
                   </td>
-                  <td className="muted small mono">{privilegeSummary(user.privileges)}</td>
-                  <td className="muted nowrap">{user.last_login ? <Ago time={user.last_login} /> : S.common.never}</td>
-                  <td className="muted nowrap">
+                  <td className="muted small mono" data-label={S.access.columns.privileges}>{privilegeSummary(user.privileges)}</td>
+                  <td className="muted nowrap" data-label={S.access.columns.lastLogin}>{user.last_login ? <Ago time={user.last_login} /> : S.common.never}</td>
+                  <td className="muted nowrap" data-label={S.access.columns.created}>
                     <Ago time={user.created_at} />
                   </td>
-                  <td className="end">
+                  <td className="end act">
                     <Menu position="bottom-end">
                       <Menu.Target>
                         <ActionIcon variant="subtle" color="gray" size={28} aria-label={`${S.device.actions}: ${user.name}`}>
