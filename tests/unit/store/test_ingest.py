@@ -236,7 +236,9 @@ def _facts() -> Any:
         st.tuples(st.sampled_from(["urgent", "live"]), st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=12
     )
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 async def test_whatever_is_resent_each_sequence_counts_once(store: Store, sends: list[tuple[Any, int, int]]) -> None:
     spool = f"spool {sends}"
     last = {"urgent": 0, "live": 0}

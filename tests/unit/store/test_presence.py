@@ -149,7 +149,9 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 async def test_online_means_that_the_newest_connection_has_not_ended(
     store: Store, history: list[tuple[str, int]]
 ) -> None:

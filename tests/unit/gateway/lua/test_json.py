@@ -49,7 +49,9 @@ def through(script: Script, text: str | bytes) -> str:
     return answer.decode()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(value=values, ascii=st.booleans())
 def test_values_come_back(script: Script, value: Any, ascii: bool) -> None:
     assert json.loads(through(script, json.dumps(value, ensure_ascii=ascii))) == normal(value)
@@ -71,7 +73,9 @@ def reference(text: str) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(text=st.text('{}[]":,\\u0123eE+-. truefalsn/\n\x01é', max_size=12))
 def test_only_json_is_taken(script: Script, text: str) -> None:
     answer = through(script, text)
