@@ -42,8 +42,9 @@ class JsonValidator:
     """Signs what a plugin sends and verifies what it receives; no connection, no event loop.
 
     ``sign`` fills an empty or missing ``epoch`` and the macros of template files, appends the signature, and has the
-    message read by an agent's own code: size, epoch, names, types. What only an agent knows is left to it: hourly calls,
-    which commands are open. Names are those of the last ``notifyPluginUpdate`` signed; before it any are taken.
+    message read by an agent's own code: size, names, types. What only an agent knows is left to it: hourly calls, which
+    commands are open, whether the epoch is near its clock. Names are those of the last ``notifyPluginUpdate`` signed;
+    before it any are taken.
     Nothing raises: the reason of the last failure is :attr:`last_error`.
 
     :param app_guid: of the plugin
@@ -132,7 +133,8 @@ class JsonValidator:
 
     def _accepted(self, name: Name, params: dict[str, Any], signed: bytes, now_us: int) -> Declaration | None:
         # An agent's session, just opened: what it refuses here any agent refuses, now and after changes of its rules.
-        guard = Guard(replace(self._limits, calls_per_hour=0))
+        # But for the clock: samples and templates have epochs of long ago, and are signed before they are sent.
+        guard = Guard(replace(self._limits, calls_per_hour=0, epoch_window_s=0))
         session = Session(guard)
         session.app_guid = self.app_guid
         session.declaration = self.declaration or _fitting(params)
