@@ -120,7 +120,8 @@ async def test_a_script_that_exits_does_not_load(entry: Path, line: str) -> None
     with pytest.raises(StartError, match=r"Exit|Interrupt") as caught:
         async with running_node(entry=str(entry)):
             pass
-    assert str(caught.value.where).startswith(str(entry))
+    assert caught.value.where == "gateway.entry"
+    assert caught.value.message.startswith(f"{entry}:1: ")
 
 
 async def test_codes_that_may_be_sent(entry: Path) -> None:
