@@ -109,13 +109,14 @@ class NodeProcess:
         return f"http://127.0.0.1:{self.api}{path}"
 
     async def sees(self) -> list[tuple[int, str]]:
-        """Push API port and number of the nodes with a number that it lists; nothing while it does not answer. A node that
-        came back has another number, and its former life stays until it is found dead: messages are still offered to it."""
+        """Push API port and number of the nodes that it lists; nothing while it does not answer. A node that came back has
+        another number, and its former life stays until it is found dead: messages are still offered to it. Also to one
+        that has no number now (-1), because it was cut off."""
         try:
             nodes = (await get_json(self.url("/v1/nodes")))["nodes"]
         except (OSError, ValueError):
             return []
-        return sorted((node["port"], node["id"]) for node in nodes if node["id"] != "-1")
+        return sorted((node["port"], node["id"]) for node in nodes)
 
     async def publish(self, channel: str, data: str) -> Any:
         """What the push API answers by HTTP."""
@@ -156,6 +157,7 @@ class World:
             return (
                 len(seen) == len(self.nodes)
                 and [port for port, _ in seen[0]] == everyone
+                and all(number != "-1" for _, number in seen[0])
                 and all(one == seen[0] for one in seen)
             )
 
