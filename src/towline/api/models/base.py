@@ -13,6 +13,7 @@ from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from towline.clock import rfc3339
+from towline.protocols.octo.limits import too_deep
 
 Json = Any
 """Any JSON value."""
@@ -49,19 +50,4 @@ def json_value(text: str) -> Json:
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text
     shallow = text.count("[") + text.count("{") <= MAX_DEPTH
-    return value if shallow or not _too_deep(value) else text
-
-
-def _too_deep(value: Json) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inner: list[Json] = []
-        for one in level:
-            if isinstance(one, dict):
-                inner += [each for each in one.values() if isinstance(each, dict | list)]
-            elif isinstance(one, list):
-                inner += [each for each in one if isinstance(each, dict | list)]
-        if not inner:
-            return False
-        level = inner
-    return True
+    return value if shallow or not too_deep(value, MAX_DEPTH) else text
