@@ -135,6 +135,16 @@ def open_device(page: Page, device_id: str) -> None:
     expect(page.get_by_test_id("presence")).to_have_text("Online")
 
 
+def run_top_processes(page: Page, device_id: str) -> Locator:
+    """The drawer of the command, which has ended."""
+    open_device(page, device_id)
+    page.get_by_role("button", name="Run Top processes").click()
+    drawer = page.get_by_role("dialog")
+    drawer.get_by_role("button", name="Run Top processes").click()
+    expect(drawer.locator("[data-testid=progress][data-state=acked]")).to_be_visible()
+    return drawer
+
+
 def test_a_wrong_password_is_said_so(browser: Browser, product: Product) -> None:
     page = browser.new_page(base_url=product.url)
     page.goto("/devices")
@@ -177,11 +187,7 @@ def test_the_cpu_chart_moves(viewer: Viewer, device_id: str) -> None:
 
 def test_a_command_goes_to_acked_with_its_result(viewer: Viewer, device_id: str) -> None:
     page = viewer.page
-    open_device(page, device_id)
-    page.get_by_role("button", name="Run Top processes").click()
-    drawer = page.get_by_role("dialog")
-    drawer.get_by_role("button", name="Run Top processes").click()
-    expect(drawer.locator("[data-testid=progress][data-state=acked]")).to_be_visible()
+    drawer = run_top_processes(page, device_id)
     for step in ("Queued", "Delivered to the plugin", "ACCEPTED", "ACKED"):
         expect(drawer.locator(".steps")).to_contain_text(step)
     expect(drawer.get_by_test_id("result").locator("table")).to_contain_text("PID")
@@ -255,11 +261,7 @@ def test_an_event_of_unknown_time_is_shown(viewer: Viewer, device_id: str) -> No
 
 def test_long_names_leave_room_for_values(viewer: Viewer, device_id: str) -> None:
     page = viewer.page
-    open_device(page, device_id)
-    page.get_by_role("button", name="Run Top processes").click()
-    drawer = page.get_by_role("dialog")
-    drawer.get_by_role("button", name="Run Top processes").click()
-    expect(drawer.locator("[data-testid=progress][data-state=acked]")).to_be_visible()
+    drawer = run_top_processes(page, device_id)
     long = "an_identifier_without_spaces_" * 5
 
     def rename(route: Route) -> None:
